@@ -1,0 +1,237 @@
+"""The ports of imd: what the application needs from the outside world.
+
+Each port has an embedded and a networked implementation, and one contract suite in
+``tests/contracts`` that all of them pass.  All times are integer milliseconds since
+the epoch, all ids positive integers below 2**52, both made by the caller, so that
+an implementation holds neither a clock nor a source of randomness.
+
+Every method raises ``Unavailable`` when the engine does not answer in time; nothing is
+then known about a write, and repeating it with the same arguments is safe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from msgspec import Struct
+
+from imd.errors import Close
+from imd.model import (
+    Appended,
+    Cursor,
+    CursorChange,
+    Device,
+    Friend,
+    HeadPage,
+    History,
+    Identity,
+    NewMessage,
+    User,
+)
+
+
+class AppendResult(Struct, frozen=True):
+    """What a commit did, in the order of the batch; ``token`` covers this commit and all before it."""
+
+    decisions: tuple[Appended, ...]
+    token: str
+
+
+class AdvanceResult(Struct, frozen=True):
+    """The cursors that really grew; ``token`` as in ``AppendResult``."""
+
+    changes: tuple[CursorChange, ...]
+    token: str
+
+
+class FriendshipResult(Struct, frozen=True):
+    """Both views of a friendship after a change.  ``None``: no longer in that user's list.
+
+    ``changed`` is false when the request found everything as it asked.
+    ``opened`` says that sending in ``conversation`` became possible by this change.
+    """
+
+    changed: bool
+    mine: Friend | None
+    theirs: Friend | None
+    conversation: int | None
+    opened: bool
+    token: str
+
+
+class MessageStorage(Protocol):
+    """The log: conversations, messages, cursors.  Everything returned is committed and durable."""
+
+    async def append(self, batch: Sequence[NewMessage], at: int) -> AppendResult:
+        """Commit a batch in one transaction; see storage rules in ``docs/design.rst``.
+
+        Per conversation the new messages get the next contiguous seqs in batch order.
+        A message whose (conversation, sender, id) is stored already, or stands earlier in
+        the batch, is DUPLICATE with the first seq and time if kind and body are equal,
+        else CONFLICT.  Who is not a member, or has no open friendship, gets FORBIDDEN,
+        also for an id that is stored (nothing is revealed) unless it is a member's own.
+        ``at`` is the time of all new messages.
+        """
+
+    async def advance(self, cursors: Sequence[Cursor], at: int) -> AdvanceResult:
+        """Merge cursors by maximum, in one transaction.
+
+        ``read`` carries ``delivered`` with it.  A cursor above the last seq, of no member
+        or that grows nothing is ignored; several for one (conversation, user) are merged.
+        """
+
+    async def history(
+        self,
+        user: int,
+        conversation: int,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        max_bytes: int,
+    ) -> History:
+        """Read a run of the log as one member: the first ``limit`` messages above ``after``,
+        or the last ``limit`` below ``before`` (neither: the newest), ascending.
+
+        At most ``max_bytes`` of bodies, but always one message if there is one; what does
+        not fit is cut off at the far end (``more``).  Raises ``Refusal(NOT_FOUND)`` for a
+        conversation that does not exist or the user is no member of.
+        """
+
+    async def heads(
+        self,
+        user: int,
+        *,
+        since: str | None = None,
+        after: int = 0,
+        limit: int = 200,
+        only: Sequence[int] | None = None,
+    ) -> HeadPage:
+        """Heads of the user's conversations with id > ``after``, ascending by id.
+
+        With ``since`` only those changed after that token; a token of another epoch, or one
+        that cannot be read, counts as none.  ``only`` restricts to the named conversations.
+        Conversations of former friends are included: history stays readable.
+        """
+
+    async def epoch(self) -> str:
+        """The epoch of the log; a new one means that rows may be gone (protocol §5 R6)."""
+
+
+class AccountStorage(Protocol):
+    """Accounts and devices."""
+
+    async def create_user(self, user: int, name: str, password: str, at: int) -> User:
+        """Create an account; ``password`` is already a hash.  Raises ``Refusal(EXISTS)``."""
+
+    async def find_user(self, who: int | str) -> User | None:
+        """Find an account by id or by exact login name."""
+
+    async def password_of(self, name: str) -> tuple[User, str] | None:
+        """The account of that name with its password hash."""
+
+    async def set_password(
+        self, user: int, password: str, keep_device: int | None
+    ) -> tuple[int, ...]:
+        """Replace the hash and delete all devices but ``keep_device``; returns the deleted ones."""
+
+    async def rehash_password(self, user: int, password: str) -> None:
+        """Replace the hash by one of the same password with today's cost; devices stay."""
+
+    async def set_display(self, user: int, display: str) -> User:
+        """Change the display name."""
+
+    async def set_disabled(self, user: int, disabled: bool) -> None:
+        """Lock an account out, or let it in again; its devices stay."""
+
+    async def add_device(
+        self, device: Device, token_hash: bytes, *, limit: int, retire_before: int
+    ) -> tuple[int, ...]:
+        """Add a device.  At ``limit`` devices the one seen longest ago is deleted, and returned,
+        if that was before ``retire_before``; otherwise raises ``Refusal(LIMIT)``.
+        """
+
+    async def open_session(self, token_hash: bytes, at: int) -> Identity | None:
+        """The device of a token, its fencing counter raised by one and its ``seen`` set."""
+
+    async def authenticate(self, token_hash: bytes) -> Identity | None:
+        """The device of a token, with its present counter; changes nothing."""
+
+    async def devices(self, user: int) -> tuple[Device, ...]:
+        """All devices of a user, oldest first."""
+
+    async def delete_device(self, user: int, device: int) -> bool:
+        """Delete a device, and with it its token; false if that user has no such device."""
+
+
+class FriendStorage(Protocol):
+    """Friendships; what a verb does is decided by ``imd.friendship`` inside the transaction."""
+
+    async def friends(self, user: int) -> tuple[int, tuple[Friend, ...]]:
+        """The version of the friend list and its entries, by name."""
+
+    async def befriend(
+        self, user: int, peer: int, verb: str, *, note: str, conversation: int, at: int
+    ) -> FriendshipResult:
+        """Apply ``add accept decline remove block unblock`` in one transaction.
+
+        Opens or closes the direct conversation with it; ``conversation`` is the id to use if
+        one has to be created.  Raises ``Refusal`` where ``imd.friendship`` does.
+        """
+
+
+class Storage(MessageStorage, AccountStorage, FriendStorage, Protocol):
+    """The whole of the durable state."""
+
+    async def ping(self) -> None:
+        """Prove that the engine answers."""
+
+
+class Entry(Struct, frozen=True):
+    """One live session as user status knows it."""
+
+    user: int
+    device: int
+    session: int
+    node: str
+
+
+class UserStatus(Protocol):
+    """Who is online, and on which node.  Leases only: nothing in it needs to be durable.
+
+    An entry counts only while the lease of its node lives.
+    """
+
+    async def register(self, user: int, device: int, session: int) -> Entry | None:
+        """Enter a session of this node, unless one of the same device with a higher
+        ``session`` is entered.  Returns the other entry of that device (the outranked one,
+        or the winner: compare ``session``) when its node lives, else None.
+        """
+
+    async def unregister(self, user: int, device: int, session: int) -> None:
+        """Take out exactly this session of this node; any other entry stays."""
+
+    async def lookup(self, users: Sequence[int]) -> tuple[Entry, ...]:
+        """All live entries of these users."""
+
+    async def beat(self) -> bool:
+        """Renew the lease of this node.  False: it had been lost, or this is the first beat;
+        every session of this node must be registered again.
+        """
+
+
+class LiveSession(Protocol):
+    """A READY (or REGISTERING) session of this process, as the application sees it."""
+
+    @property
+    def identity(self) -> Identity: ...
+
+    def push(self, conversation: int, frame: bytes) -> None:
+        """Send an encoded frame about ``conversation``, or remember that it is behind there."""
+
+    def notify(self, frame: bytes) -> None:
+        """Send an encoded hint (an event); dropped when the client does not read."""
+
+    def close(self, code: Close, reason: str) -> None:
+        """End the session with a close code of protocol §9."""
