@@ -35,7 +35,7 @@ class Code(StrEnum):
 
 
 class Close(IntEnum):
-    """Close codes of imd (protocol §9): 4000–4499 mean "reconnect", 4500–4999 "do not"."""
+    """Close codes of imd (protocol §9): 4000-4499 mean "reconnect", 4500-4999 "do not"."""
 
     DRAINING = 4000
     STORAGE_UNAVAILABLE = 4001
@@ -58,7 +58,7 @@ class ImdError(Exception):
 
 
 class Refusal(ImdError):
-    """The peer asked for something it cannot have; ``code`` says why, ``message`` what to do next."""
+    """The peer asked for something it cannot have; ``message`` says what to do next."""
 
     def __init__(self, code: Code, message: str, retry_after: float | None = None) -> None:
         super().__init__(f"{code}: {message}")

@@ -32,7 +32,7 @@ from imd.model import (
 
 
 class AppendResult(Struct, frozen=True):
-    """What a commit did, in the order of the batch; ``token`` covers this commit and all before it."""
+    """What a commit did, in batch order; ``token`` covers this commit and all before it."""
 
     decisions: tuple[Appended, ...]
     token: str

@@ -64,6 +64,10 @@ class Identity(Struct, frozen=True):
     session: int = 0
 
 
+#: Who a session acts for before its client has logged in.
+NOBODY = Identity(User(0, ""), 0)
+
+
 class Friend(Struct, frozen=True):
     """One entry of a friend list, as its owner sees it."""
 
@@ -160,7 +164,7 @@ class HeadPage(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """A contiguous run of messages, ascending; ``more`` says that the log goes on in that direction."""
+    """A contiguous run of messages, ascending; ``more``: the log goes on in that direction."""
 
     items: tuple[Message, ...]
     floor: int

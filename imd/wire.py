@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
@@ -392,7 +392,7 @@ def _inspect_frame(raw: bytes) -> AnyClientFrame | Malformed:
         fault = fault or str(error)
     else:
         if fault is None:
-            return frame
+            return cast(AnyClientFrame, frame)
     return Malformed(fault, _readable(value.get("req"), int | str), _readable(value.get("id"), str))
 
 
@@ -448,7 +448,7 @@ def decode_strict(decoder: msgspec.json.Decoder[T], raw: Raw | bytes) -> T:
 
 def decode_body(kind: str, raw: Raw) -> TextBody | FileBody:
     """Decode the body of a ``send``; raises ``BadValue`` with the reason."""
-    return decode_strict(_BODIES[kind], raw)
+    return cast(TextBody | FileBody, decode_strict(_BODIES[kind], raw))
 
 
 def uuid_bytes(text: str) -> bytes | None:

@@ -1,0 +1,1 @@
+"""The side that clients see: WebSocket sessions and HTTP on one port."""

@@ -1,0 +1,362 @@
+"""One client connection: drives its session and performs what the session decides.
+
+``Connection`` knows no WebSocket: it talks to a ``Socket``.  Frames are handled in the
+order of arrival; while the session does not want the next one, it waits here with all
+that follow, and the socket is not read, so that at most one read of the socket waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, Protocol
+
+from msgspec import UNSET
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from imd import wire
+from imd.errors import Close, Code, Refusal, Unavailable
+from imd.model import NOBODY, Identity
+from imd.session import (
+    UNTIL_EVENT,
+    Advance,
+    Authenticate,
+    CloseWith,
+    Effects,
+    Pong,
+    Refresh,
+    Reply,
+    Request,
+    Session,
+    State,
+    Submit,
+)
+from imd.tasks import spawn
+
+if TYPE_CHECKING:
+    from imd.connector.hub import Hub
+
+
+class Socket(Protocol):
+    """What a connection needs of the WebSocket below it."""
+
+    def transmit(self, payload: bytes) -> None:
+        """Send a text message."""
+
+    def disconnect(self, code: int, reason: str) -> None:
+        """Close with a close code, and drop the connection if the peer does not answer."""
+
+    def set_reading(self, reading: bool) -> None:
+        """Read from the network, or let the peer wait."""
+
+    def opened(self) -> None:
+        """The client is logged in: it may send larger messages."""
+
+
+class Connection:
+    """One client, from the opening of its WebSocket to the end."""
+
+    __slots__ = (
+        "_address",
+        "_hub",
+        "_inbox",
+        "_out",
+        "_pumping",
+        "_reading",
+        "_session",
+        "_socket",
+        "_timer",
+        "_waiters",
+    )
+    _log = Logger()
+
+    def __init__(self, hub: Hub, socket: Socket, address: str) -> None:
+        self._hub = hub
+        self._socket = socket
+        self._address = address
+        self._session = Session(hub.limits, hub.other_bucket(), hub.clock.seconds())
+        # None instead of empty containers: there may be thousands of idle connections.
+        self._inbox: deque[wire.AnyClientFrame | wire.Malformed] | None = None
+        self._out: list[bytes] | None = None
+        self._waiters: list[Deferred[bool]] | None = None
+        self._timer: IDelayedCall | None = None
+        self._pumping = False
+        self._reading = True
+
+    # -- from the socket
+
+    def received(self, payload: bytes) -> None:
+        """A text message of the client."""
+        session = self._session
+        session.heard = self._hub.clock.seconds()
+        try:
+            frames = wire.decode(payload)
+        except wire.NotJson as error:
+            self._perform(session.not_json(str(error)))
+            return
+        if self._inbox is None:
+            self._inbox = deque(frames)
+        else:
+            self._inbox.extend(frames)
+        self._pump()
+
+    def violated(self, reason: str) -> None:
+        """The client sent something that is not a text message."""
+        self._perform(self._session.not_json(reason))
+
+    def paused(self) -> None:
+        """The client does not read as fast as we write."""
+        self._session.paused(self._hub.clock.seconds())
+        self._set_reading(False)
+
+    def resumed(self) -> None:
+        """All that was written is on its way."""
+        self._perform(self._session.resumed())
+        self._release(True)
+        self._pump()
+        self._set_reading(self._inbox is None)
+
+    def lost(self) -> None:
+        """The connection is gone."""
+        self._session.lost()
+        self._hub.leave(self)
+        self._inbox = self._out = None
+        self._stop_timer()
+        self._release(False)
+
+    def tick(self, now: float) -> None:
+        """Time has passed."""
+        effects = self._session.tick(now)
+        if effects:
+            self._perform(effects)
+
+    @property
+    def writing(self) -> bool:
+        """Whether the client reads what is sent."""
+        return self._session.writable
+
+    def stop_reading(self) -> None:
+        """Take no more frames: the server is about to stop."""
+        self._set_reading(False)
+        self._inbox = None
+
+    # -- frames in
+
+    def _pump(self) -> None:
+        """Receive frames until the session wants no more."""
+        if self._pumping or self._inbox is None:
+            return
+        self._pumping = True
+        self._stop_timer()
+        try:
+            while self._inbox and self._admits(self._inbox[0]):
+                self._perform(self._session.receive(self._inbox.popleft()))
+        finally:
+            self._pumping = False
+        if not self._inbox:
+            self._inbox = None
+            self._session.drained()
+        self._set_reading(self._inbox is None)
+
+    def _admits(self, frame: wire.AnyClientFrame | wire.Malformed) -> bool:
+        hub = self._hub
+        if type(frame) is wire.Send and hub.messaging.full:
+            hub.messaging.when_room(self._pump)
+            return False
+        wait = self._session.wait(frame, hub.clock.seconds())
+        if wait and wait != UNTIL_EVENT:
+            self._timer = hub.clock.callLater(wait, self._wake)
+        return not wait
+
+    def _wake(self) -> None:
+        self._timer = None
+        self._pump()
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _set_reading(self, reading: bool) -> None:
+        # Unread bytes are no silence: the clock of the client starts when we read again.
+        if reading and not self._reading:
+            self._session.heard = self._hub.clock.seconds()
+        if reading != self._reading and self._session.state is not State.CLOSED:
+            self._reading = reading
+            self._socket.set_reading(reading)
+
+    # -- effects
+
+    def _perform(self, effects: Effects) -> None:
+        for effect in effects:
+            _PERFORM[type(effect)](self, effect)
+
+    def _perform_reply(self, effect: Reply) -> None:
+        self.reply(effect.frame)
+
+    def _perform_authenticate(self, effect: Authenticate) -> None:
+        self._spawn(self._log_in(effect.hello), "login")
+
+    def _perform_submit(self, effect: Submit) -> None:
+        self._hub.messaging.submit(self, effect.id, effect.message)
+
+    def _perform_advance(self, effect: Advance) -> None:
+        self._hub.messaging.mark(self, effect.cursor)
+
+    def _perform_request(self, effect: Request) -> None:
+        self._spawn(self._answer(effect.frame), "request")
+
+    def _perform_pong(self, effect: Pong) -> None:
+        hub = self._hub
+        since = hub.messaging.token if effect.clean else None
+        pong = wire.Pong(effect.n, hub.now_ms(), UNSET if since is None else since)
+        self.reply(wire.encode(pong))
+
+    def _perform_refresh(self, effect: Refresh) -> None:
+        self._spawn(self._refresh(effect.conversations), "refresh")
+
+    def _perform_close(self, effect: CloseWith) -> None:
+        if effect.retry is not None:
+            self.reply(wire.encode(wire.Bye(effect.code, effect.retry)))
+        self.flush()
+        self._hub.retire(self)
+        self._socket.disconnect(effect.code, effect.reason)
+
+    def _spawn(self, coro: Coroutine[Any, Any, None], what: str) -> None:
+        spawn(coro, self._log, what)
+
+    async def _log_in(self, hello: wire.Hello) -> None:
+        session, hub = self._session, self._hub
+        try:
+            identity, token = await hub.log_in(hello, self._address)
+        except Exception as error:
+            self._perform(session.refused(hello.req, self._refusal(error)))
+            return
+        self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
+        # From here on pushes are accepted; see protocol §4 for why this order bears load.
+        if session.state is not State.REGISTERING or not await hub.enter(self):
+            return
+        self._socket.opened()
+        self._perform(session.registered(await hub.welcome(identity, hello.req, token)))
+        self._pump()
+        await self._sync(hello)
+
+    async def _sync(self, frame: wire.Hello | wire.Sync) -> None:
+        since = None if frame.since is UNSET else frame.since
+        tail = 0 if frame.tail is UNSET else frame.tail
+        try:
+            user = self.identity.user.id
+            if await self._hub.messaging.sync(self, user, frame.req, since, tail):
+                self._session.synced = True
+        except Unavailable:
+            if isinstance(frame, wire.Sync):
+                raise
+            self.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; come back later")
+
+    async def _answer(self, frame: wire.Fetch | wire.Sync | wire.Call) -> None:
+        try:
+            if isinstance(frame, wire.Sync):
+                await self._sync(frame)
+            else:
+                self.reply(await self._reply_to(frame))
+        except Exception as error:
+            refusal = self._refusal(error)
+            self.reply(wire.encode(wire.Error(refusal.code, refusal.message, frame.req)))
+        self._session.answered()
+        self._pump()
+
+    async def _reply_to(self, frame: wire.Fetch | wire.Call) -> bytes:
+        if isinstance(frame, wire.Fetch):
+            return await self._hub.messaging.fetch(self.identity.user.id, frame)
+        params = b"{}" if frame.params is UNSET else bytes(frame.params)
+        data = await self._hub.call(self.identity, frame.method, params, self._address)
+        return wire.encode(wire.Result(frame.req, data))
+
+    async def _refresh(self, conversations: tuple[int, ...]) -> None:
+        try:
+            await self._hub.messaging.refresh(self, conversations)
+        except Unavailable:
+            self.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; come back later")
+        self._perform(self._session.refreshed())
+
+    def _refusal(self, error: Exception) -> Refusal:
+        if isinstance(error, Refusal):
+            return error
+        if isinstance(error, Unavailable):
+            return Refusal(Code.UNAVAILABLE, "storage does not answer; try again later")
+        self._log.failure("request failed")
+        return Refusal(Code.INTERNAL, "this is a defect of the server; it was logged")
+
+    # -- LiveSession, Origin, Reader
+
+    @property
+    def identity(self) -> Identity:
+        """Who this is; ``NOBODY`` before the login."""
+        return self._session.identity
+
+    @property
+    def known(self) -> bool:
+        """Whether the client has logged in."""
+        return self._session.identity is not NOBODY
+
+    def push(self, conversation: int, frame: bytes) -> None:
+        """Send a frame about ``conversation``, or remember that the client is behind there."""
+        self._perform(self._session.push(conversation, frame))
+
+    def notify(self, frame: bytes) -> None:
+        """Send a hint, or drop it."""
+        self._perform(self._session.notify(frame))
+
+    def settle(self, frame: bytes) -> None:
+        """A message of this client was committed or refused."""
+        self._session.settled()
+        self.reply(frame)
+        if self._inbox is not None:
+            self._pump()
+
+    def close(self, code: Close, reason: str, retry: int | None = None) -> None:
+        """End the session from this side."""
+        self._perform(self._session.close(code, reason, retry))
+
+    def writable(self) -> Awaitable[bool]:
+        """Waits until the client has read enough; false when it is gone."""
+        if self._session.writable or self._session.state is State.CLOSED:
+            return succeed(self._session.state is not State.CLOSED)
+        waiter: Deferred[bool] = Deferred()
+        self._waiters = [*(self._waiters or ()), waiter]
+        return waiter
+
+    def _release(self, alive: bool) -> None:
+        waiters, self._waiters = self._waiters, None
+        for waiter in waiters or ():
+            waiter.callback(alive)
+
+    # -- frames out
+
+    def reply(self, frame: bytes) -> None:
+        """Send a frame; all frames of one turn of the reactor leave together."""
+        if self._out is None:
+            self._out = [frame]
+            self._hub.flush_soon(self)
+        else:
+            self._out.append(frame)
+
+    def flush(self) -> None:
+        """Send what waits."""
+        out, self._out = self._out, None
+        for payload in wire.batches(out or ()):
+            self._socket.transmit(payload)
+
+
+_PERFORM: dict[type[Any], Callable[[Connection, Any], None]] = {
+    Reply: Connection._perform_reply,
+    Authenticate: Connection._perform_authenticate,
+    Submit: Connection._perform_submit,
+    Advance: Connection._perform_advance,
+    Request: Connection._perform_request,
+    Pong: Connection._perform_pong,
+    Refresh: Connection._perform_refresh,
+    CloseWith: Connection._perform_close,
+}

@@ -1,0 +1,236 @@
+"""All client connections of this process, and the way from them into the application."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from msgspec import UNSET, Struct
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+
+from imd import wire
+from imd.connector.connection import Connection, Socket
+from imd.errors import Close, Unavailable
+from imd.interfaces import UserStatus
+from imd.limits import Limits
+from imd.messaging import Messaging
+from imd.model import Identity
+from imd.registry import Registry
+from imd.session import Bucket
+from imd.tasks import spawn
+
+#: Seconds between two looks at the timeouts of all connections.
+TICK = 1.0
+#: Clients that are sent away come back within this time, in milliseconds.
+DRAIN_SPREAD = 10_000
+
+
+class Accounts(Protocol):
+    """What a connection needs of ``imd.accounts.Accounts``."""
+
+    async def login_with_token(self, token: str) -> Identity: ...
+
+    async def login_with_password(
+        self, name: str, password: str, label: str, address: str, register: bool
+    ) -> tuple[Identity, str]: ...
+
+    async def call(
+        self, identity: Identity | None, method: str, params: bytes, address: str
+    ) -> Struct: ...
+
+
+class Rates(Protocol):
+    """Where the token buckets come from."""
+
+    def sends(self, user: int) -> Bucket:
+        """The one bucket of all sessions of a user."""
+
+    def others(self) -> Bucket:
+        """A new bucket for everything of one connection that is not a ``send``."""
+
+
+class Hub:
+    """The connections of this process.
+
+    ``fraction`` is a source of random numbers in 0..1, ``now_ms`` the wall clock.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        *,
+        accounts: Accounts,
+        messaging: Messaging,
+        registry: Registry,
+        status: UserStatus,
+        rates: Rates,
+        limits: Limits,
+        clock: IReactorTime,
+        now_ms: Callable[[], int],
+        fraction: Callable[[], float],
+    ) -> None:
+        self.limits = limits
+        self.clock = clock
+        self.now_ms = now_ms
+        self.messaging = messaging
+        self.send_bucket = rates.sends
+        self.other_bucket = rates.others
+        self._accounts = accounts
+        self._registry = registry
+        self._status = status
+        self._fraction = fraction
+        self._connections: set[Connection] = set()
+        self._unflushed: list[Connection] = []
+        self._empty: Deferred[None] | None = None
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = clock
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    # -- connections come and go
+
+    def open(self, socket: Socket, address: str) -> Connection:
+        """A client has connected from ``address`` (an IP address, or empty)."""
+        connection = Connection(self, socket, address)
+        self._connections.add(connection)
+        return connection
+
+    def retire(self, connection: Connection) -> None:
+        """No more pushes for this connection; it may still be closing."""
+        if connection.known and self._registry.remove(connection):
+            spawn(self._unregister(connection.identity), self._log, "leaving user status")
+
+    def leave(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.retire(connection)
+        self._connections.discard(connection)
+        if self._empty is not None and not self._connections:
+            empty, self._empty = self._empty, None
+            empty.callback(None)
+
+    async def enter(self, connection: Connection) -> bool:
+        """Make a session reachable: first here, then in user status.
+
+        Without user status it goes on: senders then reach everybody some other way.
+        False: the session was outranked by a newer one of the same device, or is gone.
+        """
+        if not self._registry.add(connection):
+            return False
+        me = connection.identity
+        try:
+            other = await self._status.register(me.user.id, me.device, me.session)
+        except Unavailable:
+            other = None
+        if connection not in self._registry.sessions(me.user.id):
+            await self._unregister(me)
+            return False
+        if other is not None and other.session > me.session:
+            connection.close(Close.REPLACED, "replaced by a newer session of this device")
+            return False
+        return True
+
+    async def _unregister(self, me: Identity) -> None:
+        try:
+            await self._status.unregister(me.user.id, me.device, me.session)
+        except Unavailable:
+            self._log.debug("{user} stays in user status for now", user=me.user.id)
+
+    # -- into the application
+
+    async def log_in(self, hello: wire.Hello, address: str) -> tuple[Identity, str | None]:
+        """Check the credentials of a ``hello``; the token is returned for a password only."""
+        if hello.token is not UNSET:
+            return await self._accounts.login_with_token(hello.token), None
+        # The session has checked that these are all there when the token is not.
+        user, password, label = str(hello.user), str(hello.password), str(hello.device)
+        return await self._accounts.login_with_password(
+            user, password, label, address, hello.register is True
+        )
+
+    async def call(self, me: Identity, method: str, params: bytes, address: str) -> Struct:
+        """Call a method of protocol §7."""
+        return await self._accounts.call(me, method, params, address)
+
+    async def welcome(self, me: Identity, req: int | str, token: str | None) -> wire.Welcome:
+        """What a client that is logged in hears first."""
+        limits = self.limits
+        return wire.Welcome(
+            req=req,
+            user=wire.UserRef(me.user.id, me.user.name),
+            device=me.device,
+            session=me.session,
+            epoch=await self.messaging.epoch(),
+            now=self.now_ms(),
+            heartbeat=limits.heartbeat_seconds,
+            limits=wire.Limits(
+                limits.inflight,
+                limits.text_bytes,
+                limits.file_bytes,
+                limits.frame_bytes,
+                wire.MAX_BATCH,
+            ),
+            roster=me.user.roster,
+            caps=[],
+            token=UNSET if token is None else token,
+        )
+
+    # -- frames out
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Flush a connection at the end of this turn of the reactor."""
+        if not self._unflushed:
+            self.clock.callLater(0, self._flush)
+        self._unflushed.append(connection)
+
+    def _flush(self) -> None:
+        unflushed, self._unflushed = self._unflushed, []
+        for connection in unflushed:
+            connection.flush()
+
+    # -- time, and the end
+
+    def start(self) -> None:
+        """Begin to watch the timeouts."""
+        self._ticks.start(TICK, now=False).addErrback(
+            lambda failure: self._log.failure("timeouts are no longer watched", failure)
+        )
+
+    def _tick(self) -> None:
+        now = self.clock.seconds()
+        for connection in tuple(self._connections):
+            self._guarded(connection.tick, now)
+
+    def _guarded(self, call: Callable[..., Any], *args: Any) -> None:
+        try:
+            call(*args)
+        except Exception:
+            self._log.failure("a connection failed")
+
+    async def drain(self, seconds: float) -> None:
+        """Send every client away, spread over time, after its messages are committed."""
+        for connection in tuple(self._connections):
+            self._guarded(connection.stop_reading)
+        await self.messaging.idle(seconds / 2)
+        for connection in tuple(self._connections):
+            retry = int(self._fraction() * DRAIN_SPREAD)
+            self._guarded(connection.close, Close.DRAINING, "the server restarts", retry)
+        if self._connections:
+            await self._gone(seconds / 2)
+        if self._ticks.running:
+            self._ticks.stop()
+
+    def _gone(self, seconds: float) -> Awaitable[None]:
+        """Waits until no connection is left, at most ``seconds``."""
+        self._empty = Deferred()
+        timer = self.clock.callLater(seconds, self._forget)
+        return self._empty.addBoth(lambda _: timer.cancel() if timer.active() else None)
+
+    def _forget(self) -> None:
+        if self._empty is not None:
+            empty, self._empty = self._empty, None
+            empty.callback(None)

@@ -1,0 +1,255 @@
+"""WebSocket by Autobahn: from bytes on a transport to messages of a ``Connection``.
+
+The handshake is checked here, before Autobahn sees it, with fixed texts: its own answers
+quote the request.  Sizes are checked by Autobahn; messages out are framed here, because
+its limit for incoming messages would also hold for ours (protocol §8).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from autobahn.twisted.resource import WebSocketResource
+from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
+from autobahn.websocket.types import ConnectionDeny
+from twisted.internet.interfaces import IPushProducer
+from twisted.web.http import Request
+from twisted.web.resource import IResource
+from zope.interface import implementer
+
+from imd.connector.connection import Connection
+from imd.connector.hub import Hub
+from imd.errors import Close
+from imd.limits import Limits
+from imd.wire import SUBPROTOCOL
+
+#: Seconds a peer has to answer a close, and to finish its handshake.
+CLOSE_SECONDS = 2
+HANDSHAKE_SECONDS = 5
+
+#: What a protocol holds of its handshake; freed, for thousands of idle connections hold it.
+_HANDSHAKE_ATTRIBUTES = (
+    "http_request_data",
+    "http_headers",
+    "http_request_params",
+    "http_request_uri",
+    "http_request_path",
+    "http_request_host",
+    "http_status_line",
+    "websocket_protocols",
+    "websocket_extensions",
+    "_wskey",
+)
+
+
+@implementer(IPushProducer)
+class Gate:
+    """Told by the transport whether its buffer is full."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def pauseProducing(self) -> None:
+        """The buffer is full."""
+        self._connection.paused()
+
+    def resumeProducing(self) -> None:
+        """The buffer is empty."""
+        self._connection.resumed()
+
+    def stopProducing(self) -> None:
+        """The connection is going; ``onClose`` follows."""
+
+
+class _Silence:
+    """A logger for Autobahn that says nothing."""
+
+    def _ignore(self, *args: Any, **fields: Any) -> None:
+        """Drop a line."""
+
+    trace = debug = info = warn = error = critical = failure = _ignore
+
+
+class ClientProtocol(WebSocketServerProtocol):
+    """One WebSocket, seen from Autobahn; a ``Socket`` to its ``Connection``."""
+
+    transport: Any
+    _connection: Connection | None = None
+    #: Autobahn warns of every peer that misbehaves: peers would write our log.
+    log = _Silence()
+
+    # -- called by Autobahn and Twisted
+
+    def onConnect(self, request: Any) -> str:
+        """Agree on the subprotocol; ``WebSocketPort`` has checked that it is offered."""
+        if SUBPROTOCOL not in request.protocols:
+            raise ConnectionDeny(400, "subprotocol")
+        return SUBPROTOCOL
+
+    def onOpen(self) -> None:
+        """The handshake is done."""
+        if hasattr(self.transport, "setTcpNoDelay"):
+            # Autobahn tries this before it has read its own option, and fails in silence.
+            self.transport.setTcpNoDelay(True)
+        address = getattr(self.transport.getPeer(), "host", "")
+        self._connection = connection = self.factory.hub.open(self, address)
+        self.transport.unregisterProducer()
+        self.transport.registerProducer(Gate(connection), True)
+        for name in _HANDSHAKE_ATTRIBUTES:
+            self.__dict__.pop(name, None)
+        if self.factory.crowded(address):
+            connection.close(Close.CONNECTION_LIMIT, "too many connections from this address")
+
+    def dataReceived(self, data: bytes) -> None:
+        """As Autobahn's, less a debug line that costs more than the rest."""
+        self._dataReceived(data)
+
+    def onMessage(self, payload: bytes, isBinary: bool) -> None:
+        """A whole message, its UTF-8 checked."""
+        if self._connection is not None:
+            if isBinary:
+                self._connection.violated("binary messages are not spoken")
+            else:
+                self._connection.received(payload)
+
+    def onPing(self, payload: bytes) -> None:
+        """A WebSocket ping; not answered to a client that does not read."""
+        if self._connection is not None and self._connection.writing:
+            self.sendPong(payload)  # type: ignore[no-untyped-call]
+
+    def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
+        """The connection is gone."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.lost()
+
+    # -- Socket
+
+    def transmit(self, payload: bytes) -> None:
+        """Send a text message in one frame (RFC 6455 §5.2)."""
+        if self.state == self.STATE_OPEN:
+            self.transport.write(text_frame(payload))
+
+    def disconnect(self, code: int, reason: str) -> None:
+        """Send a close frame; Autobahn drops the connection ``CLOSE_SECONDS`` later."""
+        self.transport.resumeProducing()
+        self.sendClose(int(code), reason)
+
+    def set_reading(self, reading: bool) -> None:
+        """Read, or let TCP slow the client down."""
+        if reading:
+            self.transport.resumeProducing()
+        else:
+            self.transport.pauseProducing()
+
+    def opened(self) -> None:
+        """After the login messages may be larger (protocol §8)."""
+        self.maxMessagePayloadSize = self.maxFramePayloadSize = self.factory.limits.frame_bytes
+
+
+def text_frame(payload: bytes) -> bytes:
+    """A final, unmasked text frame around ``payload``."""
+    size = len(payload)
+    if size < 126:
+        return b"\x81%c%b" % (size, payload)
+    if size < 65536:
+        return struct.pack("!BBH", 0x81, 126, size) + payload
+    return struct.pack("!BBQ", 0x81, 127, size) + payload
+
+
+class ClientFactory(WebSocketServerFactory):
+    """Makes a ``ClientProtocol`` for each WebSocket.
+
+    ``crowded`` says of an IP address whether it has more connections than it may.
+    """
+
+    protocol = ClientProtocol
+
+    def __init__(
+        self, hub: Hub, limits: Limits, reactor: Any, crowded: Callable[[str], bool]
+    ) -> None:
+        super().__init__(url=None, protocols=[SUBPROTOCOL], server="", reactor=reactor)  # type: ignore[no-untyped-call]
+        self.hub = hub
+        self.crowded = crowded
+        self.limits = limits
+        self.setProtocolOptions(  # type: ignore[no-untyped-call]
+            versions=[13],
+            webStatus=False,
+            maxFramePayloadSize=limits.hello_bytes,
+            maxMessagePayloadSize=limits.hello_bytes,
+            failByDrop=False,
+            openHandshakeTimeout=HANDSHAKE_SECONDS,
+            closeHandshakeTimeout=CLOSE_SECONDS,
+            autoPingInterval=0,
+        )
+
+
+class Refused(Exception):
+    """A handshake that is not answered with 101: the status, a fixed text, more headers."""
+
+    def __init__(self, status: int, text: str, headers: tuple[tuple[bytes, bytes], ...] = ()):
+        super().__init__(text)
+        self.status = status
+        self.headers = headers
+
+
+@implementer(IResource)
+class WebSocketPort(WebSocketResource):
+    """``/ws``: checks the handshake, then hands the transport to Autobahn.
+
+    ``origins`` are the browser origins (``scheme://host[:port]``) that may connect beside
+    the one that the request's own Host names.
+    """
+
+    def __init__(self, factory: ClientFactory, origins: Sequence[str] = ()) -> None:
+        super().__init__(factory)  # type: ignore[no-untyped-call]
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+
+    def render(self, request: Request) -> Any:
+        """Answer the upgrade, or say what is wrong with it."""
+        try:
+            self._check(request)
+        except Refused as refused:
+            request.setResponseCode(refused.status)
+            request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+            for name, value in refused.headers:
+                request.setHeader(name, value)
+            return f"{refused}\n".encode()
+        return super().render(request)  # type: ignore[no-untyped-call]
+
+    def _check(self, request: Request) -> None:
+        if request.method != b"GET":
+            raise Refused(405, "a WebSocket is opened with GET", ((b"Allow", b"GET"),))
+        if b"?" in request.uri:
+            raise Refused(400, "no parameters here: the token belongs into the hello frame")
+        if b"websocket" not in _tokens(request, b"upgrade", lower=True):
+            upgrade = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
+            raise Refused(426, f"this is a WebSocket; subprotocol {SUBPROTOCOL}", upgrade)
+        if _tokens(request, b"sec-websocket-version") != [b"13"]:
+            raise Refused(400, "WebSocket version 13", ((b"Sec-WebSocket-Version", b"13"),))
+        if SUBPROTOCOL.encode() not in _tokens(request, b"sec-websocket-protocol"):
+            raise Refused(400, f"offer the subprotocol {SUBPROTOCOL}")
+        self._check_origin(request)
+
+    def _check_origin(self, request: Request) -> None:
+        origins = request.requestHeaders.getRawHeaders(b"origin") or []
+        if len(origins) > 1:
+            raise Refused(400, "more than one Origin")
+        if origins and not self._allows(origins[0], request.getHeader(b"host") or b""):
+            raise Refused(403, "this origin may not connect; see the option origin")
+
+    def _allows(self, raw: bytes, host: bytes) -> bool:
+        origin = raw.decode("latin-1").strip().lower()
+        same = urlsplit(origin).netloc == host.decode("latin-1").lower() != ""
+        return same or origin in self._origins
+
+
+def _tokens(request: Request, header: bytes, lower: bool = False) -> list[bytes]:
+    values = request.requestHeaders.getRawHeaders(header) or []
+    tokens = [token.strip() for value in values for token in value.split(b",")]
+    return [token.lower() for token in tokens] if lower else tokens

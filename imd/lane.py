@@ -1,0 +1,157 @@
+"""A commit lane: messages wait here in order, and are committed in batches.
+
+One batch of a lane is in flight at a time; what comes meanwhile waits, so load itself
+makes the batches larger.  A batch is retried as it is until it commits.  When that
+takes too long, every session that has a message in it is closed and whatever else it
+queued is dropped: a lane commits a *prefix* of each session's stream, never a part with
+holes, which is what keeps a sender's order across reconnects (protocol §1).
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from msgspec import Struct
+from twisted.logger import Logger
+
+from imd.errors import Unavailable
+from imd.interfaces import AppendResult, LiveSession, MessageStorage
+from imd.limits import Limits
+from imd.model import NewMessage
+from imd.tasks import Clock, sleep, spawn
+
+#: First delay before a batch is tried again, doubled each time, in seconds.
+RETRY_SECONDS = 0.05
+
+
+class Origin(LiveSession, Protocol):
+    """The session that submitted a message."""
+
+    def settle(self, frame: bytes) -> None:
+        """One submitted message ended; ``frame`` is its ``ack`` or ``nack``."""
+
+
+class Pending(Struct, frozen=True, gc=False):
+    """A message that waits for its commit; ``id`` is the client's spelling of its id."""
+
+    origin: Origin
+    id: str
+    message: NewMessage
+
+
+class Outcomes(Protocol):
+    """Who hears how batches ended."""
+
+    def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
+        """The batch is in the log."""
+
+    def poisoned(self, pending: Pending) -> None:
+        """This message can never be stored; the defect is logged."""
+
+    def failed(self, batch: Sequence[Pending]) -> None:
+        """Storage did not take the batch for ``commit_seconds``."""
+
+
+class Lane:
+    """Messages of some conversations, committed in the order they were put in."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        storage: MessageStorage,
+        clock: Clock,
+        now_ms: Callable[[], int],
+        limits: Limits,
+        outcomes: Outcomes,
+    ) -> None:
+        self._storage = storage
+        self._clock = clock
+        self._now_ms = now_ms
+        self._limits = limits
+        self._outcomes = outcomes
+        self._queue: deque[Pending] = deque()
+        self._running = False
+        self._in_flight = 0
+
+    def __len__(self) -> int:
+        """Messages that wait or are being committed."""
+        return len(self._queue) + self._in_flight
+
+    def put(self, pending: Pending) -> None:
+        """Queue a message.  What comes in the same turn of the reactor leaves together."""
+        self._queue.append(pending)
+        if not self._running:
+            self._running = True
+            self._clock.callLater(0, self._start)
+
+    def _start(self) -> None:
+        spawn(self._run(), self._log, "commit lane")
+
+    async def _run(self) -> None:
+        try:
+            while self._queue:
+                batch = self._take()
+                self._in_flight = len(batch)
+                await self._settle(batch)
+        finally:
+            self._in_flight = 0
+            self._running = False
+
+    async def _settle(self, batch: Sequence[Pending]) -> None:
+        try:
+            result = await self._commit(batch)
+        except Exception:
+            await self._bisect(batch)
+            return
+        self._in_flight -= len(batch)
+        if result is None:
+            self._outcomes.failed(batch)
+        else:
+            self._outcomes.committed(batch, result)
+
+    async def _bisect(self, batch: Sequence[Pending]) -> None:
+        """Find the message that storage cannot take, so that it does not block the others."""
+        if len(batch) == 1:
+            self._log.failure("message {id} cannot be stored", id=batch[0].id)
+            self._in_flight -= 1
+            self._outcomes.poisoned(batch[0])
+            return
+        middle = len(batch) // 2
+        await self._settle(batch[:middle])
+        await self._settle(batch[middle:])
+
+    def _take(self) -> list[Pending]:
+        batch: list[Pending] = []
+        size = 0
+        limits, queue = self._limits, self._queue
+        while queue and len(batch) < limits.lane_batch:
+            size += len(queue[0].message.body)
+            if batch and size > limits.lane_bytes:
+                break
+            batch.append(queue.popleft())
+        return batch
+
+    async def _commit(self, batch: Sequence[Pending]) -> AppendResult | None:
+        """Commit, however often it takes; None after ``commit_seconds`` without success."""
+        messages = [pending.message for pending in batch]
+        end = self._clock.seconds() + self._limits.commit_seconds
+        delay = RETRY_SECONDS
+        while True:
+            try:
+                return await self._storage.append(messages, self._now_ms())
+            except Unavailable as error:
+                left = end - self._clock.seconds()
+                if left <= 0:
+                    self._log.warn("messages cannot be stored: {error}", error=error)
+                    return None
+                await sleep(self._clock, min(delay, left))
+                delay *= 2
+
+    def purge(self, origin: Origin) -> None:
+        """Drop everything that waits for ``origin``, and keep the order of the rest."""
+        if any(pending.origin is origin for pending in self._queue):
+            kept = [pending for pending in self._queue if pending.origin is not origin]
+            self._queue = deque(kept)

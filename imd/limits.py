@@ -1,0 +1,60 @@
+"""The limits of a server (protocol §8), all of them settable under ``[limits]`` in the TOML file."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """Seconds, bytes and counts; the defaults are those of the protocol."""
+
+    #: Messages of one session that are not acknowledged yet.
+    inflight: int = 64
+    #: Messages a second that one user may send; 0 means no limit.
+    rate: float = 20
+    #: Messages a user may send at once before ``rate`` holds.
+    burst: int = 100
+    #: Other frames a second of one connection; 0 means no limit.
+    other_rate: float = 50
+    #: Other frames a connection may send at once before ``other_rate`` holds.
+    other_burst: int = 200
+    #: Seconds a client may be held back for its rate before it is closed 4006.
+    rate_held_seconds: float = 30
+    #: Seconds from the opening of a connection to its ``hello``, else 4004.
+    hello_seconds: float = 10
+    #: Seconds without a frame of the client, else 4003.
+    silence_seconds: float = 75
+    #: Seconds after which a client that sent nothing has to ping.
+    heartbeat_seconds: int = 30
+    #: Seconds a client may leave unread what was sent, else 4002.
+    paused_seconds: float = 30
+    #: Bytes of one incoming message after, and before, the login.
+    frame_bytes: int = 65536
+    hello_bytes: int = 4096
+    #: Bytes of UTF-8 of one text.
+    text_bytes: int = 16384
+    #: Bytes of one file.
+    file_bytes: int = 104857600
+    #: Messages, and bytes of bodies, in one answer to ``fetch``.
+    fetch_items: int = 200
+    fetch_bytes: int = 180224
+    #: Requests (fetch, sync, call) of one session at work at once.
+    fetches: int = 8
+    #: Syncs of all sessions of this process at work at once.
+    syncs: int = 8
+    #: The malformed frame of a session that closes it 4500.
+    bad_frames: int = 10
+    #: Messages, and bytes of bodies, in one commit of a lane.
+    lane_batch: int = 256
+    lane_bytes: int = 524288
+    #: Messages of this process that wait for their commit before reading stops.
+    pending: int = 2000
+    #: Seconds for which a commit is tried again before its sessions are closed 4001.
+    commit_seconds: float = 10
+    #: Devices of one user.
+    devices: int = 10
+    #: Connections from one address (one /64 for IPv6), and of this process.
+    connections_per_address: int = 256
+    connections: int = 20000
+    #: Networks that may share an address (proxies, bots on this host): no limit for each.
+    trusted_addresses: tuple[str, ...] = ("127.0.0.0/8", "::1/128")

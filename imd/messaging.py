@@ -1,0 +1,307 @@
+"""The path of a message: submit, commit in a lane, acknowledge, push; marks, history, sync.
+
+Everything a client is told was committed first (protocol §1).  Pushes are hints: a
+session that cannot take one remembers that it is behind and gets a ``head`` later.
+
+The sync token.  ``token`` covers every commit whose pushes were handed to the sessions
+of this process.  That holds because storage reports commits in order, and because the
+pushes of a commit happen before anything is awaited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Protocol
+
+from msgspec import UNSET, Raw
+from twisted.internet.defer import DeferredSemaphore
+
+from imd import wire
+from imd.errors import Close, Code
+from imd.interfaces import AdvanceResult, AppendResult, LiveSession, MessageStorage
+from imd.lane import Lane, Origin, Pending
+from imd.limits import Limits
+from imd.marks import Key, Mark, Marks
+from imd.model import Appended, Cursor, CursorChange, Head, Message, NewMessage, Outcome
+from imd.registry import Registry
+from imd.tasks import Clock, sleep
+
+#: Heads in one ``heads`` frame.
+HEADS_PAGE = 200
+
+_NACKS = {
+    Outcome.CONFLICT: (Code.CONFLICT, "another message was sent with this id"),
+    Outcome.FORBIDDEN: (Code.FORBIDDEN, "you may send only to accepted friends"),
+    Outcome.NO_FILE: (Code.NO_FILE, "upload the file before sending it"),
+}
+
+
+class Reader(Protocol):
+    """A session that asked for heads or history, and takes answers as fast as it reads."""
+
+    def reply(self, frame: bytes) -> None:
+        """Send an encoded frame."""
+
+    def writable(self) -> Awaitable[bool]:
+        """Waits until the client has read enough; false when it is gone."""
+
+
+class Messaging:
+    """Messages, cursors and heads of this process."""
+
+    def __init__(
+        self,
+        storage: MessageStorage,
+        registry: Registry,
+        clock: Clock,
+        now_ms: Callable[[], int],
+        limits: Limits,
+    ) -> None:
+        self._storage = storage
+        self._registry = registry
+        self._limits = limits
+        self._clock = clock
+        self._lanes = (Lane(storage, clock, now_ms, limits, self),)
+        self._marks = Marks(storage, clock, now_ms, self._advanced)
+        self._syncs = DeferredSemaphore(limits.syncs)
+        self._waiting_for_room: list[Callable[[], None]] = []
+        #: Covers what was pushed; None until the first commit of this process.
+        self.token: str | None = None
+
+    def covered(self, token: str) -> None:
+        """Everything up to ``token`` was pushed."""
+        self.token = token
+
+    # -- sending
+
+    def submit(self, origin: Origin, id: str, message: NewMessage) -> None:
+        """Take a message; it ends in ``origin.settle``, or ``origin`` is closed."""
+        lane = self._lanes[message.conversation % len(self._lanes)]
+        lane.put(Pending(origin, id, message))
+
+    @property
+    def full(self) -> bool:
+        """Whether so many messages wait for their commit that no more should be read."""
+        return sum(len(lane) for lane in self._lanes) >= self._limits.pending
+
+    def when_room(self, call: Callable[[], None]) -> None:
+        """Call once when messages may be submitted again."""
+        self._waiting_for_room.append(call)
+
+    def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
+        """Acknowledge and push a batch that is in the log."""
+        for pending, decision in zip(batch, result.decisions, strict=True):
+            pending.origin.settle(_verdict(pending, decision))
+            if decision.outcome is Outcome.NEW:
+                self._push_message(pending, decision)
+        self.token = result.token
+        self._call_waiting()
+
+    def poisoned(self, pending: Pending) -> None:
+        """Refuse a message that can never be stored."""
+        nack = wire.Nack(pending.id, Code.BAD_REQUEST, "this message cannot be stored")
+        pending.origin.settle(wire.encode(nack))
+
+    def failed(self, batch: Sequence[Pending]) -> None:
+        """Close the sessions of a batch that storage does not take; see ``imd.lane``."""
+        for origin in {id(pending.origin): pending.origin for pending in batch}.values():
+            self.withdraw(origin)
+            origin.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later")
+        self._call_waiting()
+
+    def withdraw(self, origin: Origin) -> None:
+        """Forget the messages of ``origin`` that are not being committed yet."""
+        for lane in self._lanes:
+            lane.purge(origin)
+
+    async def idle(self, seconds: float) -> bool:
+        """Wait until nothing waits for a commit; false if that took longer than ``seconds``."""
+        end = self._clock.seconds() + seconds
+        while any(self._lanes) or self._marks:
+            if self._clock.seconds() >= end:
+                return False
+            await sleep(self._clock, 0.01)
+        return True
+
+    def _call_waiting(self) -> None:
+        if self._waiting_for_room and not self.full:
+            calls, self._waiting_for_room = self._waiting_for_room, []
+            for call in calls:
+                call()
+
+    def _push_message(self, pending: Pending, decision: Appended) -> None:
+        frame = _msg(pending.message, decision)
+        conversation = pending.message.conversation
+        for user in decision.members:
+            for session in self._registry.sessions(user):
+                if session is not pending.origin:
+                    session.push(conversation, frame)
+
+    # -- cursors
+
+    def mark(self, session: LiveSession, cursor: Cursor) -> None:
+        """Take a cursor; whoever it concerns hears of it once it is stored."""
+        self._marks.put(cursor, session)
+
+    def _advanced(self, marks: Mapping[Key, Mark], result: AdvanceResult) -> None:
+        for change in result.changes:
+            self._push_receipt(marks[change.cursor.conversation, change.cursor.user], change)
+        self.token = result.token
+
+    def _push_receipt(self, mark: Mark, change: CursorChange) -> None:
+        cursor = change.cursor
+        frame = _receipt(cursor)
+        # The session that asked for exactly this knows it already.
+        told = (cursor.delivered, cursor.read) == (mark.delivered, mark.read)
+        for user in change.members:
+            for session in self._registry.sessions(user):
+                if not (told and session is mark.by):
+                    session.push(cursor.conversation, frame)
+
+    # -- reading
+
+    async def fetch(self, user: int, frame: wire.Fetch) -> bytes:
+        """The ``msgs`` answer to a ``fetch``; raises ``Refusal(NOT_FOUND)``."""
+        return await self._history(
+            user,
+            frame.req,
+            frame.conversation,
+            after=None if frame.after is UNSET else frame.after,
+            before=None if frame.before is UNSET else frame.before,
+            limit=min(frame.limit, self._limits.fetch_items),
+        )
+
+    async def _history(
+        self,
+        user: int,
+        req: int | str,
+        conversation: int,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+    ) -> bytes:
+        found = await self._storage.history(
+            user,
+            conversation,
+            after=after,
+            before=before,
+            limit=limit,
+            max_bytes=self._limits.fetch_bytes,
+        )
+        items = [_item(message) for message in found.items]
+        return wire.encode(wire.Msgs(req, conversation, items, found.floor, found.more))
+
+    async def sync(
+        self, reader: Reader, user: int, req: int | str, since: str | None, tail: int
+    ) -> bool:
+        """Stream the heads that changed after ``since``, and ``tail`` messages above the
+        user's cursor for each (protocol §3); false if the client went away meanwhile.
+        """
+        async with self._syncs:
+            return await self._sync(reader, user, req, since, tail)
+
+    async def _sync(
+        self, reader: Reader, user: int, req: int | str, since: str | None, tail: int
+    ) -> bool:
+        token, after, more = None, 0, True
+        while more:
+            page = await self._storage.heads(user, since=since, after=after, limit=HEADS_PAGE)
+            # Later pages are newer than the first, so the first token covers them all.
+            token, more = token or page.token, page.more
+            if page.items:
+                after = page.items[-1].conversation
+            items = [_head_item(head) for head in page.items]
+            reader.reply(wire.encode(wire.Heads(req, items, not more, UNSET if more else token)))
+            if not await self._tails(reader, user, req, page.items, tail):
+                return False
+        return True
+
+    async def _tails(
+        self, reader: Reader, user: int, req: int | str, heads: Sequence[Head], tail: int
+    ) -> bool:
+        for head in heads:
+            if tail and head.last > head.delivered:
+                after = max(head.delivered, head.floor - 1)
+                reader.reply(
+                    await self._history(user, req, head.conversation, after=after, limit=tail)
+                )
+                if not await reader.writable():
+                    return False
+        return await reader.writable()
+
+    async def refresh(self, session: LiveSession, conversations: Sequence[int]) -> None:
+        """Push a ``head`` and all cursors of conversations in which the session missed pushes."""
+        user = session.identity.user.id
+        for start in range(0, len(conversations), HEADS_PAGE):
+            only = conversations[start : start + HEADS_PAGE]
+            page = await self._storage.heads(user, only=only, limit=HEADS_PAGE)
+            for head in page.items:
+                poke = wire.Poke(head.conversation, head.last)
+                session.push(head.conversation, wire.encode(poke))
+                for cursor in _cursors(user, head):
+                    session.push(head.conversation, _receipt(cursor))
+
+    async def epoch(self) -> str:
+        """The epoch of the log."""
+        return await self._storage.epoch()
+
+
+def _verdict(pending: Pending, decision: Appended) -> bytes:
+    refusal = _NACKS.get(decision.outcome)
+    if refusal is not None:
+        return wire.encode(wire.Nack(pending.id, *refusal))
+    dup = decision.outcome is Outcome.DUPLICATE
+    message = pending.message
+    return wire.encode(wire.Ack(pending.id, message.conversation, decision.seq, decision.at, dup))
+
+
+def _msg(message: NewMessage, decision: Appended) -> bytes:
+    return wire.encode(
+        wire.Msg(
+            message.conversation,
+            decision.seq,
+            message.sender,
+            message.device,
+            wire.uuid_text(message.id),
+            decision.at,
+            message.kind,
+            Raw(message.body),
+        )
+    )
+
+
+def _item(message: Message) -> wire.Item:
+    return wire.Item(
+        message.seq,
+        message.sender,
+        message.device,
+        wire.uuid_text(message.id),
+        message.at,
+        message.kind,
+        Raw(message.body),
+    )
+
+
+def _receipt(cursor: Cursor) -> bytes:
+    return wire.encode(
+        wire.Receipt(cursor.conversation, cursor.user, cursor.delivered, cursor.read)
+    )
+
+
+def _cursors(user: int, head: Head) -> list[Cursor]:
+    mine = Cursor(head.conversation, user, head.delivered, head.read)
+    peers = [Cursor(head.conversation, p.user, p.delivered, p.read) for p in head.peers]
+    return [mine, *peers]
+
+
+def _head_item(head: Head) -> wire.HeadItem:
+    return wire.HeadItem(
+        head.conversation,
+        head.kind,
+        head.last,
+        head.floor,
+        head.delivered,
+        head.read,
+        [wire.PeerHead(p.user, p.name, p.delivered, p.read) for p in head.peers],
+    )

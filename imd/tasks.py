@@ -1,0 +1,34 @@
+"""Starting our coroutines from Twisted's callbacks, and waiting on Twisted's clock."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+
+class Clock(Protocol):
+    """What we need of ``IReactorTime``; ``twisted.internet.task.Clock`` has it too."""
+
+    def seconds(self) -> float:
+        """Monotonic seconds."""
+
+    def callLater(self, delay: float, callable: Any, *args: Any, **kw: Any) -> IDelayedCall:
+        """Call later."""
+
+
+def spawn(coro: Coroutine[Any, Any, None], log: Logger, what: str) -> Deferred[None]:
+    """Run a coroutine that nobody awaits; what it raises is a defect and is logged."""
+    return Deferred.fromCoroutine(coro).addErrback(
+        lambda failure: log.failure("{what} failed", failure, what=what)
+    )
+
+
+def sleep(clock: Clock, seconds: float) -> Deferred[None]:
+    """A Deferred that fires after ``seconds``."""
+    done: Deferred[None] = Deferred()
+    clock.callLater(seconds, done.callback, None)
+    return done
