@@ -21,9 +21,20 @@ from enum import Enum
 from typing import Protocol
 
 import msgspec
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from imd import wire
+from imd.effects import (
+    Advance,
+    Authenticate,
+    CloseWith,
+    Effects,
+    Pong,
+    Refresh,
+    Reply,
+    Request,
+    Submit,
+)
 from imd.errors import Close, Code, Refusal, SessionRefused
 from imd.limits import Limits
 from imd.model import NOBODY, Cursor, Identity, NewMessage
@@ -38,61 +49,6 @@ class State(Enum):
     READY = "ready"
     CLOSED = "closed"
 
-
-class Reply(Struct, frozen=True, gc=False):
-    """Send these bytes, an encoded frame; never dropped."""
-
-    frame: bytes
-
-
-class Authenticate(Struct, frozen=True):
-    """Check these credentials, then report ``admitted`` or ``refused``."""
-
-    hello: wire.Hello
-
-
-class Submit(Struct, frozen=True):
-    """Put this message on its way into the log; ``id`` is the client's spelling of its id."""
-
-    id: str
-    message: NewMessage
-
-
-class Advance(Struct, frozen=True, gc=False):
-    """Merge this cursor."""
-
-    cursor: Cursor
-
-
-class Request(Struct, frozen=True):
-    """Answer this frame; starts in order, may end in any order."""
-
-    frame: wire.Fetch | wire.Sync | wire.Call
-
-
-class Pong(Struct, frozen=True, gc=False):
-    """Answer a ping; ``clean`` allows a sync token in it."""
-
-    n: int
-    clean: bool
-
-
-class Refresh(Struct, frozen=True):
-    """Send a ``head`` and fresh receipts for these conversations, then report ``refreshed``."""
-
-    conversations: tuple[int, ...]
-
-
-class CloseWith(Struct, frozen=True):
-    """Close the connection; ``retry`` (ms) is announced in a ``bye`` first."""
-
-    code: Close
-    reason: str
-    retry: int | None = None
-
-
-Effect = Reply | Authenticate | Submit | Advance | Request | Pong | Refresh | CloseWith
-Effects = tuple[Effect, ...]
 
 #: What ``wait`` returns when only an event, not time, can let the frame in.
 UNTIL_EVENT = math.inf

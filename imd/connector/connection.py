@@ -17,10 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from imd import wire
-from imd.errors import Close, Code, Refusal, Unavailable
-from imd.model import NOBODY, Identity
-from imd.session import (
-    UNTIL_EVENT,
+from imd.effects import (
     Advance,
     Authenticate,
     CloseWith,
@@ -29,10 +26,11 @@ from imd.session import (
     Refresh,
     Reply,
     Request,
-    Session,
-    State,
     Submit,
 )
+from imd.errors import Close, Code, Refusal, Unavailable
+from imd.model import NOBODY, Identity
+from imd.session import UNTIL_EVENT, Session, State
 from imd.tasks import spawn
 
 if TYPE_CHECKING:

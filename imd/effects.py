@@ -1,0 +1,65 @@
+"""What a session asks its caller to do (``imd.session``)."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from imd import wire
+from imd.errors import Close
+from imd.model import Cursor, NewMessage
+
+
+class Reply(Struct, frozen=True, gc=False):
+    """Send these bytes, an encoded frame; never dropped."""
+
+    frame: bytes
+
+
+class Authenticate(Struct, frozen=True):
+    """Check these credentials, then report ``admitted`` or ``refused``."""
+
+    hello: wire.Hello
+
+
+class Submit(Struct, frozen=True):
+    """Put this message on its way into the log; ``id`` is the client's spelling of its id."""
+
+    id: str
+    message: NewMessage
+
+
+class Advance(Struct, frozen=True, gc=False):
+    """Merge this cursor."""
+
+    cursor: Cursor
+
+
+class Request(Struct, frozen=True):
+    """Answer this frame; starts in order, may end in any order."""
+
+    frame: wire.Fetch | wire.Sync | wire.Call
+
+
+class Pong(Struct, frozen=True, gc=False):
+    """Answer a ping; ``clean`` allows a sync token in it."""
+
+    n: int
+    clean: bool
+
+
+class Refresh(Struct, frozen=True):
+    """Send a ``head`` and fresh receipts for these conversations, then report ``refreshed``."""
+
+    conversations: tuple[int, ...]
+
+
+class CloseWith(Struct, frozen=True):
+    """Close the connection; ``retry`` (ms) is announced in a ``bye`` first."""
+
+    code: Close
+    reason: str
+    retry: int | None = None
+
+
+Effect = Reply | Authenticate | Submit | Advance | Request | Pong | Refresh | CloseWith
+Effects = tuple[Effect, ...]
