@@ -1,7 +1,7 @@
 """Cursors on their way into storage: merged while they wait, one batch in flight.
 
 Clients mark often, and only the greatest value of each cursor matters, so marks that
-come within ``LINGER`` seconds, or while a batch is being stored, become one change.
+come in one turn of the reactor, or while a batch is being stored, become one change.
 """
 
 from __future__ import annotations
@@ -16,8 +16,6 @@ from imd.interfaces import AdvanceResult, LiveSession, MessageStorage
 from imd.model import Cursor
 from imd.tasks import Clock, sleep, spawn
 
-#: How long the first mark of a batch waits for others, in seconds.
-LINGER = 0.002
 #: Cursors that may wait while storage is away; clients assert theirs again anyway.
 MAX_WAITING = 50_000
 #: Delay before a batch that failed is tried again, in seconds.
@@ -71,7 +69,7 @@ class Marks:
             mark.by = by if mark.by is by else None
         if not self._running:
             self._running = True
-            self._clock.callLater(LINGER, self._start)
+            self._clock.callLater(0, self._start)
 
     def _start(self) -> None:
         spawn(self._run(), self._log, "storing cursors")
