@@ -35,9 +35,9 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     text_bytes: int = 16384
     #: Bytes of one file.
     file_bytes: int = 104857600
-    #: Messages, and bytes of bodies, in one answer to ``fetch``.
+    #: Messages, and bytes, in one answer to ``fetch``.
     fetch_items: int = 200
-    fetch_bytes: int = 180224
+    fetch_bytes: int = 196608
     #: Requests (fetch, sync, call) of one session at work at once.
     fetches: int = 8
     #: Syncs of all sessions of this process at work at once.

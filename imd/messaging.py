@@ -29,6 +29,9 @@ from imd.tasks import Clock, sleep
 #: Heads in one ``heads`` frame.
 HEADS_PAGE = 200
 
+#: What a message in ``msgs`` takes beside its body, at most.
+ITEM_BYTES = 192
+
 _NACKS = {
     Outcome.CONFLICT: (Code.CONFLICT, "another message was sent with this id"),
     Outcome.FORBIDDEN: (Code.FORBIDDEN, "you may send only to accepted friends"),
@@ -64,7 +67,7 @@ class Messaging:
         self._lanes = (Lane(storage, clock, now_ms, limits, self),)
         self._marks = Marks(storage, clock, now_ms, self._advanced)
         self._syncs = DeferredSemaphore(limits.syncs)
-        self._waiting_for_room: list[Callable[[], None]] = []
+        self._waiting_for_room: dict[Callable[[], None], None] = {}
         #: Covers what was pushed; None until the first commit of this process.
         self.token: str | None = None
 
@@ -86,7 +89,7 @@ class Messaging:
 
     def when_room(self, call: Callable[[], None]) -> None:
         """Call once when messages may be submitted again."""
-        self._waiting_for_room.append(call)
+        self._waiting_for_room[call] = None
 
     def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
         """Acknowledge and push a batch that is in the log."""
@@ -125,7 +128,7 @@ class Messaging:
 
     def _call_waiting(self) -> None:
         if self._waiting_for_room and not self.full:
-            calls, self._waiting_for_room = self._waiting_for_room, []
+            calls, self._waiting_for_room = self._waiting_for_room, {}
             for call in calls:
                 call()
 
@@ -187,7 +190,7 @@ class Messaging:
             after=after,
             before=before,
             limit=limit,
-            max_bytes=self._limits.fetch_bytes,
+            max_bytes=self._limits.fetch_bytes - limit * ITEM_BYTES,
         )
         items = [_item(message) for message in found.items]
         return wire.encode(wire.Msgs(req, conversation, items, found.floor, found.more))

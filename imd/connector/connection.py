@@ -229,17 +229,19 @@ class Connection:
         session, hub = self._session, self._hub
         try:
             identity, token = await hub.log_in(hello, self._address)
+            self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
+            # The order is that of protocol §4: reachable first, then the heads.
+            if session.state is not State.REGISTERING or not await hub.enter(self):
+                return
+            welcome = await hub.welcome(identity, hello.req, token)
         except Exception as error:
             self._perform(session.refused(hello.req, self._refusal(error)))
             return
-        self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
-        # From here on pushes are accepted; see protocol §4 for why this order bears load.
-        if session.state is not State.REGISTERING or not await hub.enter(self):
-            return
         self._socket.opened()
-        self._perform(session.registered(await hub.welcome(identity, hello.req, token)))
+        self._perform(session.registered(welcome))
         self._pump()
-        await self._sync(hello)
+        if session.state is State.READY:
+            await self._sync(hello)
 
     async def _sync(self, frame: wire.Hello | wire.Sync) -> None:
         since = None if frame.since is UNSET else frame.since
