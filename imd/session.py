@@ -221,6 +221,11 @@ class Session:
         return self.synced and not self._dirty and not self._refreshing
 
     @property
+    def ready(self) -> bool:
+        """Whether the client is logged in and was told so."""
+        return self.state is State.READY
+
+    @property
     def writable(self) -> bool:
         """Whether the client reads what is sent."""
         return self._paused_since is None

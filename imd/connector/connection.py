@@ -240,7 +240,7 @@ class Connection:
         self._socket.opened()
         self._perform(session.registered(welcome))
         self._pump()
-        if session.state is State.READY:
+        if session.ready:
             await self._sync(hello)
 
     async def _sync(self, frame: wire.Hello | wire.Sync) -> None:
