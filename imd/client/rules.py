@@ -1,0 +1,540 @@
+"""The recovery algorithm of an imd client, R1 to R9 of protocol §5, without any I/O.
+
+What happened goes in as a method call, together with the time; what is to be done comes out
+of ``take`` as a ``Turn``.  The caller's duties:
+
+- perform a ``Turn`` in the order of its parts: commit the writes, then send the frames,
+  then tell the notices; a write that fails must stop the client;
+- call ``tick`` at ``deadline`` at the latest, and ``take`` after any input, or after a few;
+- report ``connected`` and ``disconnected`` once each for every connection; a connection
+  that could not be made is ``disconnected`` too.
+
+Times are monotonic seconds; ``wall_ms`` is the time of day and only dates the outbox.
+
+Where the rules are: R1, R2 ``imd.client.outbox``; R3, R4, R7, R8 ``imd.client.conversations``;
+R5 ``Rules._own`` and ``Outbox.seen``; R6 ``Rules._welcome``, ``Rules._settle``,
+``Conversations.save`` and ``imd.client.restored``; R9 ``Rules.disconnected``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, structs
+
+from imd import wire
+from imd.client.conversations import Conversations, Repair, received
+from imd.client.effects import (
+    Answered,
+    Hangup,
+    Hinted,
+    Reconnect,
+    SaveAccount,
+    Stop,
+    Synced,
+    Turn,
+    Welcomed,
+)
+from imd.client.outbox import Outbox, Pace
+from imd.client.restored import Comparison, Rows
+from imd.client.values import Conversation, Kind, Message, Saved
+from imd.errors import Close, Code
+
+#: Seconds: how long the server may take for a ``welcome``, a ``pong`` or a fetch.
+ANSWER_TIMEOUT = 20.0
+#: Seconds without a page of heads: reading them may have to wait for other clients.
+HEADS_TIMEOUT = 60.0
+#: R9: the delay before attempt n is at most this base to the power n, and the longest one.
+BACKOFF_BASE = 1.7
+BACKOFF_LONGEST = 60.0
+#: Errors after which the same fetch may succeed.
+_PASSING = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.LIMIT))
+
+
+class Login(Struct, frozen=True):
+    """What to log in with while there is no token yet, and how the client names itself."""
+
+    user: str | None = None
+    password: str | None = None
+    token: str | None = None
+    device: str = "python"
+    register: bool = False
+    agent: str = ""
+
+
+class Options(Struct, frozen=True):
+    """How the rules are carried out."""
+
+    #: Messages of each conversation to be pushed along with the heads, 0 to 50.
+    tail: int = 20
+    repair: Repair = Repair()
+    pace: Pace = Pace()
+
+
+class Rules:
+    """The state of one installation; see the module for the caller's duties.
+
+    ``rows`` reads the messages of a conversation above a seq from the caller's store.
+    """
+
+    def __init__(
+        self, saved: Saved, login: Login, rows: Rows, options: Options | None = None
+    ) -> None:
+        self._options = options or Options()
+        self._login = login
+        self.account = saved.account
+        if login.token is not None:
+            self.account = structs.replace(saved.account, token=login.token)
+        self._conversations = Conversations(saved.conversations, self._options.repair)
+        self._conversations.me = saved.account.user
+        self._outbox = Outbox(saved.outbox, self._options.pace)
+        self._comparison = Comparison(self._conversations, self._outbox, rows)
+        self._turn = Turn()
+        self._now = 0.0
+        self._wall_ms = 0
+        self._req = 0
+        self._requests: dict[int, Callable[[Any], None]] = {}
+        self._waits: dict[int | str, float] = {}
+        self._attempts = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        """Forget the session."""
+        self.online = False
+        self._open = False
+        self._heartbeat = 0.0
+        self._spoke = 0.0
+        self._sync_req: int | None = None
+        self._sync_again = False
+        self._next: str | None = None
+        self._epoch: str | None = None
+        self._retry_ms: int | None = None
+        self._error: wire.Error | None = None
+        self._hello_req: int | None = None
+        self._full = False
+        self._missing: set[int] = set()
+        self._ignored: set[int] = set()
+        self._requests.clear()
+        self._waits.clear()
+
+    # -- what the caller may look at
+
+    @property
+    def conversations(self) -> Mapping[int, Conversation]:
+        """All conversations by id; to be read, not changed."""
+        return self._conversations.all
+
+    @property
+    def pending(self) -> int:
+        """How many of my messages were neither acknowledged nor refused."""
+        return len(self._outbox)
+
+    @property
+    def deadline(self) -> float | None:
+        """When ``tick`` has to be called, if nothing happens before."""
+        if not self._open:
+            return None
+        times = [self._outbox.deadline, self._conversations.deadline]
+        times.append(min(self._waits.values(), default=None))
+        if self.online:
+            times.append(self._spoke + self._heartbeat)
+        return min((time for time in times if time is not None), default=None)
+
+    # -- inputs: the connection
+
+    def connected(self, now: float, wall_ms: int) -> None:
+        """The WebSocket is open: say hello."""
+        self._now, self._wall_ms, self._open = now, wall_ms, True
+        req = self._hello_req = self._request(None)
+        since = self.account.since
+        self._full = since is None
+        self._waits[req] = now + ANSWER_TIMEOUT
+        self._turn.frames.append(
+            wire.Hello(
+                req,
+                **self._credentials(),
+                since=UNSET if since is None else since,
+                tail=self._options.tail,
+                agent=self._login.agent or UNSET,
+            )
+        )
+
+    def _credentials(self) -> dict[str, Any]:
+        if self.account.token is not None:
+            return {"token": self.account.token}
+        login = self._login
+        fields: dict[str, Any] = {
+            "user": login.user or "",
+            "password": login.password or "",
+            "device": login.device,
+        }
+        return fields | {"register": True} if login.register else fields
+
+    def disconnected(self, code: int | None, reason: str, random: float) -> None:
+        """R9: the connection is gone, or was not made (``code`` is None without a close frame).
+
+        ``random`` is in [0, 1) and spreads the clients that lost the same server.
+        """
+        error, retry_ms, online = self._error, self._retry_ms, self.online
+        self._reset()
+        self._outbox.lost()
+        self._conversations.lost()
+        self._comparison.lost()
+        if code is not None and 4500 <= code <= 4999:
+            if code == Close.BAD_CREDENTIALS and not online and self._other_credentials(error):
+                self._turn.notices.append(Reconnect(0.0))
+                return
+            name = error.code if error is not None else ""
+            self._turn.notices.append(Stop(code, name, reason))
+            return
+        delay = min(BACKOFF_LONGEST, BACKOFF_BASE**self._attempts) * random
+        self._attempts += self._attempts < 64
+        self._turn.notices.append(Reconnect(delay if retry_ms is None else retry_ms / 1000))
+
+    def _other_credentials(self, error: wire.Error | None) -> bool:
+        """Whether there is something else to log in with than what was just refused."""
+        login = self._login
+        if self.account.token is not None and login.password is not None:
+            self.account = structs.replace(self.account, token=None)
+            return True
+        if login.register and error is not None and error.code == Code.EXISTS:
+            self._login = structs.replace(login, register=False)
+            return True
+        return False
+
+    def tick(self, now: float) -> None:
+        """Time has passed: R2 and R3 timeouts, R7 marks, and the heartbeat (protocol §8)."""
+        self._now = now
+        if not self._open:
+            return
+        overdue = self._outbox.deadline
+        if overdue is not None and now >= overdue:
+            self._hang_up("no ack in time")
+        elif any(now >= due for due in self._waits.values()):
+            self._hang_up("no answer in time")
+        elif self.online:
+            self._conversations.tick(now)
+            if now >= self._spoke + self._heartbeat:
+                self._ping()
+
+    def _ping(self) -> None:
+        self._req += 1
+        self._turn.frames.append(wire.Ping(self._req))
+        self._waits.setdefault("pong", self._now + ANSWER_TIMEOUT)
+
+    def _hang_up(self, reason: str) -> None:
+        self._open = self.online = False
+        self._turn.notices.append(Hangup(reason))
+
+    # -- inputs: the application
+
+    def send(
+        self, id: str, conversation: int, kind: Kind, body: bytes, now: float, wall_ms: int
+    ) -> None:
+        """R1: send a message under an id (a UUID, version 7) that was never used before."""
+        self._now, self._wall_ms = now, wall_ms
+        self._outbox.put(self._turn, id, conversation, kind, body, wall_ms)
+
+    def handled(self, message: Message, now: float) -> None:
+        """The application is done with a message that was delivered to it (R7)."""
+        self._now = now
+        self._conversations.handled(message)
+
+    def displayed(self, conversation: int, seq: int, now: float) -> None:
+        """The user has seen everything up to ``seq`` (R7)."""
+        self._now = now
+        if conversation in self._conversations:
+            self._conversations.displayed(conversation, seq)
+
+    def call(self, method: str, params: bytes | None, now: float) -> int:
+        """Call a method of the server; ``Answered`` will have the number that is returned."""
+        self._now = now
+        req = self._request(self._answered)
+        self._turn.frames.append(wire.Call(req, method, UNSET if params is None else Raw(params)))
+        return req
+
+    def history(self, conversation: int, before: int | None, limit: int, now: float) -> int:
+        """Read old messages without storing them; answered like ``call``."""
+        self._now = now
+        req = self._request(self._answered)
+        below = UNSET if before is None else before
+        self._turn.frames.append(wire.Fetch(req, conversation, limit, before=below))
+        return req
+
+    def _request(self, answer: Callable[[Any], None] | None) -> int:
+        self._req += 1
+        if answer is not None:
+            self._requests[self._req] = answer
+        return self._req
+
+    def _answered(self, frame: wire.Result | wire.Msgs | wire.Error) -> None:
+        req = frame.req
+        if req is not UNSET:
+            self._turn.notices.append(Answered(req, frame))
+
+    # -- inputs: frames
+
+    def frames(self, frames: Sequence[wire.AnyServerFrame], now: float) -> None:
+        """One message of the server; unknown frames were left out already."""
+        self._now = now
+        # Whatever it says, it is alive.
+        self._waits.pop("pong", None)
+        for frame in frames:
+            if self._open:
+                _INPUTS[type(frame)](self, frame)
+
+    def _welcome(self, frame: wire.Welcome) -> None:
+        """R2 and the first half of R6: a session begins, perhaps with a restored server."""
+        if self.account.user not in (0, frame.user.id):
+            self._reset()
+            self._turn.notices += [
+                Stop(0, Code.CONFLICT, "the store belongs to another user"),
+                Hangup("wrong store"),
+            ]
+            return
+        self._waits.pop(frame.req, None)
+        self.online = True
+        self._heartbeat = float(frame.heartbeat)
+        self._log_in(frame)
+        self._outbox.welcome(self._turn, frame.limits, self._wall_ms)
+        if frame.epoch != self.account.epoch:
+            self._epoch = frame.epoch
+            self._comparison.begin()
+            self.account = structs.replace(self.account, since=None)
+            self._sync(full=True)
+        else:
+            self._sync_req = self._hello_req
+            self._waits["heads"] = self._now + HEADS_TIMEOUT
+        self._turn.notices.append(Welcomed(self.account))
+
+    def _log_in(self, frame: wire.Welcome) -> None:
+        token = self.account.token if frame.token is UNSET else frame.token
+        old = self.account
+        # A first login has nothing to compare: it takes the epoch as it finds it.
+        self.account = structs.replace(
+            old,
+            user=frame.user.id,
+            name=frame.user.name,
+            device=frame.device,
+            token=token,
+            epoch=old.epoch or frame.epoch,
+        )
+        self._conversations.me = frame.user.id
+        if self.account != old:
+            self._turn.writes.append(SaveAccount(self.account))
+
+    def _sync(self, full: bool = False) -> None:
+        """R4: ask for the heads that changed, or for all of them."""
+        if self._sync_req is not None and not full:
+            self._sync_again = True
+            return
+        self._full = full
+        req = self._sync_req = self._request(None)
+        self._waits["heads"] = self._now + HEADS_TIMEOUT
+        since = None if full else self.account.since
+        self._turn.frames.append(
+            wire.Sync(req, UNSET if since is None else since, self._options.tail)
+        )
+
+    def _heads(self, frame: wire.Heads) -> None:
+        """R4 and R8 for each head; the last page has a token."""
+        self._waits["heads"] = self._now + HEADS_TIMEOUT
+        for item in frame.items:
+            self._conversations.head(self._turn, item, self._epoch is not None)
+            if self._comparison:
+                self._comparison.head(item, self._compare)
+        if frame.done and frame.req == self._sync_req:
+            self._next = None if frame.next is UNSET else frame.next
+            self._synced()
+
+    def _synced(self) -> None:
+        """All heads have come; what was missing in them gets one more chance, in a full sync."""
+        self._sync_req = None
+        del self._waits["heads"]
+        self._comparison.leave(self._turn)
+        self._conversations.synced(self._options.tail > 0, self._now)
+        self._settle()
+        again, self._sync_again = self._sync_again, False
+        self._missing.difference_update(self._conversations.all)
+        if self._full:
+            self._ignored |= self._missing
+            self._missing.clear()
+        if self._missing:
+            self._sync(full=True)
+        elif again:
+            self._sync()
+
+    def _settle(self) -> None:
+        """R6: the token and the epoch count once every log was compared, and with all state."""
+        if self._comparison or self._sync_req is not None or not self.online:
+            return
+        epoch = self._epoch or self.account.epoch
+        self._epoch = None
+        self._advance(structs.replace(self.account, epoch=epoch, since=self._next))
+        self._attempts = 0
+        self._turn.notices.append(Synced())
+
+    def _advance(self, account: Any) -> None:
+        self.account = account
+        self._conversations.save(self._turn, everything=True)
+        self._turn.writes.append(SaveAccount(account))
+
+    def _compare(self, conversation: int, before: int) -> None:
+        """R6: read the server's log downwards."""
+        req = self._request(self._compared)
+        self._waits[req] = self._now + ANSWER_TIMEOUT
+        page = self._options.repair.page
+        self._turn.frames.append(wire.Fetch(req, conversation, page, before=before))
+
+    def _compared(self, frame: wire.Msgs | wire.Error) -> None:
+        if isinstance(frame, wire.Error):
+            self._hang_up("the log could not be compared")
+            return
+        self._comparison.compare(self._turn, frame, self._compare, self._wall_ms)
+        self._settle()
+
+    def _unknown(self, conversation: int) -> bool:
+        """R4: a conversation that we never heard of is found by a sync."""
+        if conversation in self._conversations:
+            return False
+        if conversation not in self._ignored:
+            self._missing.add(conversation)
+            self._sync()
+        return True
+
+    def _msg(self, frame: wire.Msg) -> None:
+        self._own(received(frame.conversation, frame))
+
+    def _own(self, message: Message) -> None:
+        """R5: my own message ends its wait wherever it turns up; then R3."""
+        if message.sender == self.account.user:
+            self._outbox.seen(self._turn, message, self._now)
+        if not self._unknown(message.conversation):
+            self._conversations.message(self._turn, message, self._now)
+
+    def _ack(self, frame: wire.Ack) -> None:
+        """The server pushes my messages to my other devices only: this is all I get of them."""
+        entry = self._outbox.acked(self._turn, frame.id, frame.seq, frame.at, self._now)
+        if entry is None:
+            return
+        user, device = self.account.user, self.account.device
+        message = Message(
+            entry.conversation, frame.seq, user, device, entry.id, frame.at, entry.kind, entry.body
+        )
+        self._own(message)
+
+    def _nack(self, frame: wire.Nack) -> None:
+        self._outbox.nacked(self._turn, frame, self._now)
+
+    def _msgs(self, frame: wire.Msgs) -> None:
+        """The answer to a fetch, or what came along with the heads."""
+        answer = self._answer(frame.req)
+        if answer is not None:
+            answer(frame)
+        elif not self._unknown(frame.conversation):
+            self._seen(frame)
+            self._conversations.tail(self._turn, frame, self._now)
+
+    def _seen(self, frame: wire.Msgs) -> None:
+        """R5 for a run of the log."""
+        for item in frame.items:
+            if item.sender == self.account.user:
+                self._outbox.seen(self._turn, received(frame.conversation, item), self._now)
+
+    def _answer(self, req: int | str) -> Callable[[Any], None] | None:
+        self._waits.pop(req, None)
+        return self._requests.pop(req, None) if isinstance(req, int) else None
+
+    def _poke(self, frame: wire.Poke) -> None:
+        if not self._unknown(frame.conversation):
+            self._conversations.poke(frame.conversation, frame.last)
+
+    def _receipt(self, frame: wire.Receipt) -> None:
+        if self._unknown(frame.conversation):
+            return
+        if not self._conversations.receipt(self._turn, frame):
+            self._sync()
+
+    def _result(self, frame: wire.Result) -> None:
+        answer = self._answer(frame.req)
+        if answer is not None:
+            answer(frame)
+
+    def _refused(self, frame: wire.Error) -> None:
+        req = None if frame.req is UNSET else frame.req
+        if not self.online:
+            self._error = frame
+        elif req is not None and req == self._sync_req:
+            self._hang_up(f"sync: {frame.code}")
+        elif req is not None and (answer := self._answer(req)) is not None:
+            answer(frame)
+
+    def _event(self, frame: wire.Event) -> None:
+        """R4: an event may speak of a conversation that is new."""
+        data = frame.data if isinstance(frame.data, dict) else {}
+        conversation = data.get("conv")
+        if isinstance(conversation, int):
+            self._unknown(conversation)
+        elif frame.name == "friend.accepted":
+            self._sync()
+        self._turn.notices.append(Hinted(frame.name, frame.data))
+
+    def _pong(self, frame: wire.Pong) -> None:
+        """R6: a newer token, which covers everything that was pushed before it."""
+        behind = self._sync_req is not None or self._epoch is not None
+        if frame.since is not UNSET and not behind:
+            self._advance(structs.replace(self.account, since=frame.since))
+
+    def _bye(self, frame: wire.Bye) -> None:
+        self._retry_ms = frame.retry
+
+    # -- outputs
+
+    def take(self) -> Turn:
+        """What is to be done since the last time; nothing at all if it is false."""
+        if self.online:
+            self._outbox.transmit(self._turn, self._now)
+            self._fetch()
+            self._conversations.marks(self._turn, self._now)
+        self._conversations.save(self._turn, everything=False)
+        turn, self._turn = self._turn, Turn()
+        if turn.frames:
+            self._spoke = self._now
+        return turn
+
+    def _fetch(self) -> None:
+        while (wanted := self._conversations.next_fetch()) is not None:
+            conversation, after, limit = wanted
+            req = self._request(self._fetched(conversation))
+            self._waits[req] = self._now + ANSWER_TIMEOUT
+            self._turn.frames.append(wire.Fetch(req, conversation, limit, after=after))
+
+    def _fetched(self, conversation: int) -> Callable[[Any], None]:
+        def answer(frame: wire.Msgs | wire.Error) -> None:
+            if isinstance(frame, wire.Msgs):
+                self._seen(frame)
+                self._conversations.fetched(self._turn, frame, self._now)
+            else:
+                again = frame.code in _PASSING
+                self._conversations.fetch_failed(conversation, again, self._now)
+
+        return answer
+
+
+_INPUTS: dict[type[msgspec.Struct], Callable[..., None]] = {
+    wire.Welcome: Rules._welcome,
+    wire.Ack: Rules._ack,
+    wire.Nack: Rules._nack,
+    wire.Msg: Rules._msg,
+    wire.Msgs: Rules._msgs,
+    wire.Heads: Rules._heads,
+    wire.Poke: Rules._poke,
+    wire.Receipt: Rules._receipt,
+    wire.Result: Rules._result,
+    wire.Error: Rules._refused,
+    wire.Event: Rules._event,
+    wire.Pong: Rules._pong,
+    wire.Bye: Rules._bye,
+}
