@@ -1,0 +1,1 @@
+"""The durable state behind the ports ``Storage`` of ``imd.interfaces``."""

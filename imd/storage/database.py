@@ -1,0 +1,150 @@
+"""Opening the SQLite file: the lock, durability, the schema, the epoch.
+
+Whatever an operator can mend raises ``ConfigError("data", …)`` with what to do.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+from imd.errors import ConfigError
+
+NAME = "imd.sqlite3"
+#: Pages that the write-ahead log may grow before it is copied into the database.
+CHECKPOINT_PAGES = 4000
+#: Larger databases are not read through at the start; it would take too long.
+CHECK_BYTES = 1 << 30
+
+
+class Lock:
+    """Keeps a second process from the same directory; the kernel drops it when we die."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._file = os.open(directory / "imd.lock", os.O_RDWR | os.O_CREAT, 0o600)
+        except OSError as error:
+            raise ConfigError("data", f"cannot use {directory}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(self._file)
+            raise ConfigError("data", f"{directory} is in use by another imd") from None
+
+    def release(self) -> None:
+        """Let others in."""
+        os.close(self._file)
+
+
+def open_database(directory: Path, new_epoch: Callable[[], str]) -> sqlite3.Connection:
+    """Open the database for writing, make or upgrade its schema, and settle its epoch.
+
+    The caller holds the ``Lock``.
+    """
+    path = directory / NAME
+    try:
+        db = connect(path)
+    except sqlite3.Error as error:
+        raise ConfigError("data", f"cannot open {path}: {error}") from None
+    try:
+        path.chmod(0o600)
+        _check(db, path)
+        _migrate(db, path, schema())
+        _settle_epoch(db, directory / "imd.boot", new_epoch)
+    except (sqlite3.Error, OSError) as error:
+        db.close()
+        raise ConfigError("data", f"cannot use {path}: {error}") from None
+    except ConfigError:
+        db.close()
+        raise
+    return db
+
+
+def connect(path: Path, reading: bool = False) -> sqlite3.Connection:
+    """A connection whose commits are durable: they wait until the disk has them."""
+    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
+    for pragma, wanted in (
+        ("busy_timeout = 5000", None),
+        ("journal_mode = WAL", "wal"),
+        ("synchronous = FULL", None),
+        ("synchronous", 2),
+        ("foreign_keys = ON", None),
+        ("trusted_schema = OFF", None),
+        ("temp_store = MEMORY", None),
+        (f"wal_autocheckpoint = {CHECKPOINT_PAGES}", CHECKPOINT_PAGES),
+        (f"query_only = {int(reading)}", None),
+    ):
+        row = db.execute(f"PRAGMA {pragma}").fetchone()
+        if wanted is not None and (row is None or row[0] != wanted):
+            db.close()
+            raise ConfigError("data", f"SQLite does not take {pragma} on this file system")
+    return db
+
+
+def _check(db: sqlite3.Connection, path: Path) -> None:
+    if path.stat().st_size > CHECK_BYTES:
+        return
+    (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise ConfigError(
+            "data",
+            f"{path} is damaged ({found}); restore a backup, or salvage with sqlite3 .recover",
+        )
+
+
+def schema() -> list[str]:
+    """The scripts that lead from an empty file to today's schema; the n-th makes version n."""
+    folder = resources.files("imd.storage") / "schema" / "sqlite"
+    scripts = sorted((f for f in folder.iterdir() if f.name.endswith(".sql")), key=lambda f: f.name)
+    return [script.read_text(encoding="utf-8") for script in scripts]
+
+
+def _migrate(db: sqlite3.Connection, path: Path, scripts: list[str]) -> None:
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if version > len(scripts):
+        raise ConfigError(
+            "data",
+            f"{path} has schema {version}, this imd knows {len(scripts)}; install a newer imd",
+        )
+    if 0 < version < len(scripts):
+        _backup(db, path.with_name(f"{NAME}.v{version}.backup"))
+    for number, script in enumerate(scripts[version:], version + 1):
+        db.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+
+
+def _backup(db: sqlite3.Connection, path: Path) -> None:
+    """Copy the database; the copy appears under its name only when it is complete."""
+    part = path.with_name(path.name + ".part")
+    part.unlink(missing_ok=True)
+    target = sqlite3.connect(part)
+    db.backup(target)
+    target.close()
+    part.chmod(0o600)
+    part.rename(path)
+
+
+def _settle_epoch(db: sqlite3.Connection, marker: Path, new_epoch: Callable[[], str]) -> None:
+    """Keep the epoch, or begin a new one if this file is not the one that was here last.
+
+    Each start writes a fresh mark into the database, then into a file beside it.  A database
+    that was restored from a backup, or swapped, has another mark than that file; clients
+    must then compare their logs with it (protocol §5 R6).  A crash between the two writes
+    looks the same, which costs a comparison and nothing else.
+    """
+    rows = dict(db.execute("SELECT key, value FROM meta").fetchall())
+    found = marker.read_text(encoding="utf-8") if marker.exists() else ""
+    keep = "epoch" in rows and rows.get("boot") == found
+    epoch, boot = (rows["epoch"] if keep else new_epoch()), new_epoch()
+    db.execute("BEGIN IMMEDIATE")
+    for key, value in (("epoch", epoch), ("boot", boot)):
+        db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
+    db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('change', 0)")
+    db.execute("COMMIT")
+    part = marker.with_name(marker.name + ".part")
+    part.write_text(boot, encoding="utf-8")
+    part.rename(marker)

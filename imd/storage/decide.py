@@ -1,0 +1,84 @@
+"""What becomes of the messages of a batch, decided from what is stored; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from msgspec import Struct
+
+from imd.model import Appended, NewMessage, Outcome
+
+#: What makes a message the same: conversation, sender, client message id.
+Key = tuple[int, int, bytes]
+
+
+class Log(Struct, frozen=True, gc=False):
+    """A conversation as it is stored; ``open`` says whether its members may send."""
+
+    last: int
+    open: bool
+    members: tuple[int, ...]
+
+
+class Stored(Struct, frozen=True, gc=False):
+    """A message as it is stored."""
+
+    seq: int
+    at: int
+    kind: str
+    body: bytes
+
+
+def decide(
+    batch: Sequence[NewMessage],
+    logs: Mapping[int, Log],
+    stored: Mapping[Key, Stored],
+    files: Collection[tuple[int, int]],
+    at: int,
+) -> tuple[Appended, ...]:
+    """The decision about each message, in order (``imd.interfaces.MessageStorage.append``).
+
+    ``logs`` has the conversations of the batch that exist, ``stored`` the messages of it that
+    are stored already, ``files`` the (file, owner) pairs that are complete.
+    """
+    last = {conversation: log.last for conversation, log in logs.items()}
+    seen = dict(stored)
+    decisions = []
+    for message in batch:
+        decision = _decide(message, logs.get(message.conversation), last, seen, files, at)
+        if decision.outcome is Outcome.NEW:
+            last[message.conversation] = decision.seq
+            seen[_key(message)] = Stored(decision.seq, at, message.kind, message.body)
+        decisions.append(decision)
+    return tuple(decisions)
+
+
+def _decide(
+    message: NewMessage,
+    log: Log | None,
+    last: Mapping[int, int],
+    seen: Mapping[Key, Stored],
+    files: Collection[tuple[int, int]],
+    at: int,
+) -> Appended:
+    if log is None or message.sender not in log.members:
+        return _FORBIDDEN
+    old = seen.get(_key(message))
+    if old is not None:
+        if (old.kind, old.body) != (message.kind, message.body):
+            return _CONFLICT
+        return Appended(Outcome.DUPLICATE, old.seq, old.at)
+    if not log.open:
+        return _FORBIDDEN
+    if message.file is not None and (message.file, message.sender) not in files:
+        return _NO_FILE
+    return Appended(Outcome.NEW, last[message.conversation] + 1, at, log.members)
+
+
+def _key(message: NewMessage) -> Key:
+    return message.conversation, message.sender, message.id
+
+
+_FORBIDDEN = Appended(Outcome.FORBIDDEN)
+_CONFLICT = Appended(Outcome.CONFLICT)
+_NO_FILE = Appended(Outcome.NO_FILE)

@@ -1,0 +1,193 @@
+"""SQLite behind the storage ports: one process, one file, nothing else to run.
+
+One thread writes and another reads, each with a connection of its own; readers see the
+last commit (WAL).  The functions that speak SQL are in the modules beside this one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.interfaces import IReactorFromThreads
+
+from imd.interfaces import AdvanceResult, AppendResult, FriendshipResult
+from imd.model import Cursor, Device, Friend, HeadPage, History, Identity, NewMessage, User
+from imd.storage import sqlite_accounts as accounts
+from imd.storage import sqlite_friends, sqlite_messages, sqlite_reads
+from imd.storage.database import NAME, Lock, connect, open_database
+from imd.storage.jobs import InlineJobs, Jobs, ThreadJobs
+
+#: Makes the place where the work on a connection is done; the string begins a transaction.
+MakeJobs = Callable[[sqlite3.Connection, str], Jobs]
+
+
+class SqliteStorage:
+    """``imd.interfaces.Storage`` over ``DIRECTORY/imd.sqlite3``."""
+
+    def __init__(self, lock: Lock, writer: Jobs, reader: Jobs, epoch: str) -> None:
+        self._lock = lock
+        self._writer = writer
+        self._reader = reader
+        self._epoch = epoch
+
+    @classmethod
+    def open(
+        cls, directory: Path, *, new_epoch: Callable[[], str], jobs: MakeJobs = InlineJobs
+    ) -> SqliteStorage:
+        """Open or make the database.  Blocks; raises ``ConfigError`` with what to do."""
+        lock = Lock(directory)
+        try:
+            db = open_database(directory, new_epoch)
+        except BaseException:
+            lock.release()
+            raise
+        epoch, _ = sqlite_messages.token(db)
+        reading = connect(directory / NAME, reading=True)
+        return cls(lock, jobs(db, "BEGIN IMMEDIATE"), jobs(reading, "BEGIN"), epoch)
+
+    @classmethod
+    def open_threaded(
+        cls,
+        directory: Path,
+        *,
+        new_epoch: Callable[[], str],
+        reactor: IReactorFromThreads,
+        broken: Callable[[str], None],
+    ) -> SqliteStorage:
+        """As ``open``, with a thread each for writing and reading; see ``ThreadJobs``."""
+        make = partial(ThreadJobs, reactor=reactor, broken=broken)
+        return cls.open(directory, new_epoch=new_epoch, jobs=make)
+
+    def close(self) -> None:
+        """Finish what waits and close the file.  Blocks."""
+        self._reader.close()
+        self._writer.close()
+        self._lock.release()
+
+    async def ping(self) -> None:
+        """See ``Storage``."""
+        await self._reader.run(lambda db: db.execute("SELECT 1").fetchone())
+
+    # -- messages
+
+    async def append(self, batch: Sequence[NewMessage], at: int) -> AppendResult:
+        """See ``MessageStorage``."""
+        return await self._writer.run(lambda db: sqlite_messages.append(db, batch, at))
+
+    async def advance(self, cursors: Sequence[Cursor], at: int) -> AdvanceResult:
+        """See ``MessageStorage``."""
+        return await self._writer.run(lambda db: sqlite_messages.advance(db, cursors))
+
+    async def history(
+        self,
+        user: int,
+        conversation: int,
+        *,
+        after: int | None = None,
+        before: int | None = None,
+        limit: int,
+        max_bytes: int,
+    ) -> History:
+        """See ``MessageStorage``."""
+        return await self._reader.run(
+            lambda db: sqlite_reads.history(db, user, conversation, after, before, limit, max_bytes)
+        )
+
+    async def heads(
+        self,
+        user: int,
+        *,
+        since: str | None = None,
+        after: int = 0,
+        limit: int = 200,
+        only: Sequence[int] | None = None,
+    ) -> HeadPage:
+        """See ``MessageStorage``."""
+        return await self._reader.run(
+            lambda db: sqlite_reads.heads(db, user, since, after, limit, only)
+        )
+
+    async def epoch(self) -> str:
+        """See ``MessageStorage``."""
+        return self._epoch
+
+    # -- accounts
+
+    async def create_user(self, user: int, name: str, password: str, at: int) -> User:
+        """See ``AccountStorage``."""
+        return await self._writer.run(
+            lambda db: accounts.create_user(db, user, name, password, at), guarded=True
+        )
+
+    async def find_user(self, who: int | str) -> User | None:
+        """See ``AccountStorage``."""
+        return await self._reader.run(lambda db: accounts.find_user(db, who))
+
+    async def password_of(self, name: str) -> tuple[User, str] | None:
+        """See ``AccountStorage``."""
+        return await self._reader.run(lambda db: accounts.password_of(db, name))
+
+    async def set_password(
+        self, user: int, password: str, keep_device: int | None
+    ) -> tuple[int, ...]:
+        """See ``AccountStorage``."""
+        return await self._writer.run(
+            lambda db: accounts.set_password(db, user, password, keep_device)
+        )
+
+    async def rehash_password(self, user: int, password: str) -> None:
+        """See ``AccountStorage``."""
+        await self._writer.run(lambda db: accounts.rehash_password(db, user, password))
+
+    async def set_display(self, user: int, display: str) -> User:
+        """See ``AccountStorage``."""
+        return await self._writer.run(
+            lambda db: accounts.set_display(db, user, display), guarded=True
+        )
+
+    async def set_disabled(self, user: int, disabled: bool) -> None:
+        """See ``AccountStorage``."""
+        await self._writer.run(lambda db: accounts.set_disabled(db, user, disabled))
+
+    async def add_device(
+        self, device: Device, token_hash: bytes, *, limit: int, retire_before: int
+    ) -> tuple[int, ...]:
+        """See ``AccountStorage``."""
+        return await self._writer.run(
+            lambda db: accounts.add_device(db, device, token_hash, limit, retire_before),
+            guarded=True,
+        )
+
+    async def open_session(self, token_hash: bytes, at: int) -> Identity | None:
+        """See ``AccountStorage``."""
+        return await self._writer.run(lambda db: accounts.open_session(db, token_hash, at))
+
+    async def authenticate(self, token_hash: bytes) -> Identity | None:
+        """See ``AccountStorage``."""
+        return await self._reader.run(lambda db: accounts.authenticate(db, token_hash))
+
+    async def devices(self, user: int) -> tuple[Device, ...]:
+        """See ``AccountStorage``."""
+        return await self._reader.run(lambda db: accounts.devices(db, user))
+
+    async def delete_device(self, user: int, device: int) -> bool:
+        """See ``AccountStorage``."""
+        return await self._writer.run(lambda db: accounts.delete_device(db, user, device))
+
+    # -- friends
+
+    async def friends(self, user: int) -> tuple[int, tuple[Friend, ...]]:
+        """See ``FriendStorage``."""
+        return await self._reader.run(lambda db: sqlite_friends.friends(db, user))
+
+    async def befriend(
+        self, user: int, peer: int, verb: str, *, note: str, conversation: int, at: int
+    ) -> FriendshipResult:
+        """See ``FriendStorage``."""
+        return await self._writer.run(
+            lambda db: sqlite_friends.befriend(db, user, peer, verb, note, conversation, at),
+            guarded=True,
+        )
