@@ -7,6 +7,7 @@ is wrong.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 from imd import wire
@@ -75,7 +76,7 @@ def store_agrees(world: World, device: Device, log: list[Any]) -> None:
     assert seqs == list(range(1, len(seqs) + 1)), f"5: applied in the order {seqs}"
     shown = device.displayed.get(world.conversation, [])
     # A program that died before it could say "handled" is told again; never out of order.
-    assert all(b <= a + 1 for a, b in zip(shown, shown[1:], strict=False)), f"5: shown {shown}"
+    assert all(b <= a + 1 for a, b in pairwise(shown)), f"5: shown {shown}"
 
 
 def order_is_kept(world: World, device: Device, log: list[Any]) -> None:

@@ -424,8 +424,9 @@ class World:
     def _flow(self) -> None:
         moved = True
         while moved:
-            moved = any([self.step(device) for device in self.everyone])
-            moved = self.server.gate.step() or moved
+            moved = self.server.gate.step()
+            for device in self.everyone:
+                moved = self.step(device) or moved
             self.clock.advance(0)
 
     def step(self, device: Device) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 
@@ -78,8 +79,13 @@ def heads(
     epoch, number = token(db)
     named = None if only is None else msgspec.json.encode(list(only)).decode()
     rows = db.execute(_HEADS, (user, after, _since(since, epoch), named, limit + 1)).fetchall()
-    items = tuple(Head(*row[:6], peers=(Peer(*row[6:]),)) for row in rows[:limit])
+    items = tuple(_head(row) for row in rows[:limit])
     return HeadPage(items, f"{epoch}:{number}", len(rows) > limit)
+
+
+def _head(row: tuple[Any, ...]) -> Head:
+    conversation, kind, last, floor, delivered, read = row[:6]
+    return Head(conversation, kind, last, floor, delivered, read, (Peer(*row[6:]),))
 
 
 def _since(since: str | None, epoch: str) -> int:
