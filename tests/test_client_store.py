@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,8 +32,12 @@ class MemoryStoreTests(ClientStoreContract, SynchronousTestCase):
 class SqliteStoreTests(ClientStoreContract, SynchronousTestCase):
     """The durable store."""
 
+    def setUp(self) -> None:
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.path = os.path.join(directory.name, "client.db")
+
     def make(self) -> ClientStore:
-        self.path = self.mktemp()
         store = SqliteStore(self.path)
         self.addCleanup(store.close)
         return store
@@ -74,14 +79,14 @@ class SqliteStoreTests(ClientStoreContract, SynchronousTestCase):
         self.assertIn(self.path, str(error))
 
     def test_file_that_is_no_store_is_refused(self) -> None:
-        path = self.mktemp()
+        path = self.path
         with open(path, "wb") as file:
             file.write(b"not a database, certainly not" * 100)
         self.assertRaises(StoreError, SqliteStore, path)
         self.assertRaises(StoreError, SqliteStore, os.path.join(path, "below"))
 
     def test_newer_file_is_refused(self) -> None:
-        path = self.mktemp()
+        path = self.path
         db = sqlite3.connect(path)
         db.execute("PRAGMA user_version=9")
         db.close()

@@ -28,6 +28,9 @@ class Repair(Struct, frozen=True):
     fetches: int = 3
     #: Marks wait so long for others of the same conversation (R7); 0 is no wait.
     mark_delay: float = 0.2
+    #: Messages of one conversation that the application has not handled; more wait on the
+    #: server, since a slow application must not fill our memory.
+    unhandled: int = 1000
     #: Mark as delivered what is stored, without waiting for the application to handle it.
     mark_stored: bool = False
 
@@ -75,7 +78,7 @@ class Conversations:
         if message.seq > conversation.known:
             conversation.known = message.seq
             self._soft[conversation.id] = None
-        if message.seq <= conversation.have:
+        if message.seq <= conversation.have or self._full(conversation):
             return
         if message.seq == conversation.have + 1 and conversation.id not in self.frozen:
             self._append(turn, conversation, message)
@@ -85,6 +88,9 @@ class Conversations:
             if len(buffer) < self._repair.buffer:
                 buffer[message.seq] = message
             self._behind(conversation, now + self._repair.gap)
+
+    def _full(self, mine: Conversation) -> bool:
+        return mine.have - mine.handled >= self._repair.unhandled
 
     def _append(self, turn: Turn, conversation: Conversation, message: Message) -> None:
         conversation.have = message.seq
@@ -97,7 +103,11 @@ class Conversations:
     def _drain(self, turn: Turn, conversation: Conversation) -> None:
         """Take what was waiting for ``have`` to come this far; forget what is done with."""
         buffer = self._buffers.get(conversation.id)
-        while buffer and (message := buffer.pop(conversation.have + 1, None)) is not None:
+        while (
+            buffer
+            and not self._full(conversation)
+            and (message := buffer.pop(conversation.have + 1, None)) is not None
+        ):
             self._append(turn, conversation, message)
         if conversation.known <= conversation.have:
             self._buffers.pop(conversation.id, None)
@@ -140,7 +150,7 @@ class Conversations:
         while self._fetch and len(self._fetching) < self._repair.fetches:
             id = next(iter(self._fetch))
             del self._fetch[id]
-            if id in self.frozen:
+            if id in self.frozen or self._full(self._all[id]):
                 continue
             self._fetching.add(id)
             return id, self._all[id].have, self._repair.page
@@ -157,7 +167,7 @@ class Conversations:
         before = self._all[frame.conversation].have
         self._fetching.discard(frame.conversation)
         mine = self._run(turn, frame, now)
-        if mine.known <= mine.have:
+        if mine.known <= mine.have or self._full(mine):
             return
         if mine.have > before or frame.more:
             self._fetch_soon(mine)
@@ -292,6 +302,8 @@ class Conversations:
         if not mine.handled < message.seq <= mine.have:
             return
         mine.handled = message.seq
+        if mine.known > mine.have and mine.have - mine.handled <= self._repair.unhandled // 2:
+            self._fetch_soon(mine)
         # My own messages need no mark; the next one of the others will cover them.
         if message.sender != self.me:
             mine.delivered = max(mine.delivered, message.seq)
