@@ -48,11 +48,13 @@ class AdvanceResult(Struct, frozen=True):
 class FriendshipResult(Struct, frozen=True):
     """Both views of a friendship after a change.  ``None``: no longer in that user's list.
 
-    ``changed`` is false when the request found everything as it asked.
+    ``changed`` is false when the request found everything as it asked; ``noticed`` says that
+    the other side's list changed.
     ``opened`` says that sending in ``conversation`` became possible by this change.
     """
 
     changed: bool
+    noticed: bool
     mine: Friend | None
     theirs: Friend | None
     conversation: int | None
@@ -186,6 +188,19 @@ class Storage(MessageStorage, AccountStorage, FriendStorage, Protocol):
 
     async def ping(self) -> None:
         """Prove that the engine answers."""
+
+
+class Passwords(Protocol):
+    """Hashes of passwords, made and checked away from the reactor."""
+
+    async def hash(self, password: str) -> str:
+        """The hash to store."""
+
+    async def verify(self, stored: str | None, password: str) -> bool:
+        """Whether the password is right; for no account (None) a no that takes as long."""
+
+    def is_outdated(self, stored: str) -> bool:
+        """Whether the hash should be made anew."""
 
 
 class Entry(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""The limits of a server (protocol §8), all of them settable under ``[limits]`` in the TOML file."""
+"""The limits of a server (protocol §8); all can be set under ``[limits]`` in the TOML file."""
 
 from __future__ import annotations
 
@@ -53,6 +53,12 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     commit_seconds: float = 10
     #: Devices of one user.
     devices: int = 10
+    #: Logins by password a minute, and new accounts an hour, from one address.
+    logins_per_minute: int = 30
+    registrations_per_hour: int = 60
+    #: Friend requests an hour, and look-ups of users a minute, by one user.
+    friend_requests_per_hour: int = 100
+    finds_per_minute: int = 60
     #: Connections from one address (one /64 for IPv6), and of this process.
     connections_per_address: int = 256
     connections: int = 20000

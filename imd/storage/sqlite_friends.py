@@ -72,12 +72,19 @@ def befriend(
         known, covered = _open(db, user, peer, after.open, known or conversation)
     return FriendshipResult(
         changed=after != before,
+        noticed=_noticed(before, after),
         mine=_seen(they, after, known, ""),
         theirs=_seen(me, friendship.flip(after), known, note),
         conversation=known,
         opened=after.open and not before.open,
         token=covered,
     )
+
+
+def _noticed(before: Pair, after: Pair) -> bool:
+    """Whether the other side's list changed."""
+    flip, view = friendship.flip, friendship.view
+    return view(flip(before)) != view(flip(after))
 
 
 def _seen(other: User, pair: Pair, conversation: int | None, note: str) -> Friend | None:
@@ -105,9 +112,9 @@ def _say(db: sqlite3.Connection, user: int, peer: int, word: Word, note: str) ->
 
 def _bump(db: sqlite3.Connection, before: Pair, after: Pair, user: int, peer: int) -> None:
     """Raise the version of each list in which the change can be seen."""
-    flip, view = friendship.flip, friendship.view
-    for who, old, new in ((user, before, after), (peer, flip(before), flip(after))):
-        if view(old) != view(new):
+    mine = friendship.view(before) != friendship.view(after)
+    for who, sees in ((user, mine), (peer, _noticed(before, after))):
+        if sees:
             db.execute("UPDATE user SET roster = roster + 1 WHERE id = ?", (who,))
 
 

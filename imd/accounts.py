@@ -1,0 +1,273 @@
+"""Accounts, devices and friends: logging in, and the methods of ``imd.methods``."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any, Protocol
+
+from msgspec import UNSET, Struct
+
+from imd import methods, names, wire
+from imd.errors import Close, Code, Refusal, SessionRefused
+from imd.friends import Friends
+from imd.interfaces import AccountStorage, Passwords
+from imd.limits import Limits
+from imd.methods import METHODS
+from imd.model import NOBODY, Device, Identity, User
+from imd.registry import Registry
+from imd.tasks import Clock
+from imd.throttle import Keyed, Locks, network_of, trusts
+from imd.wire import UserRef
+
+#: A device that was not seen for so long gives way to a new one, in ms.
+RETIRE_AFTER = 30 * 86_400_000
+#: Bytes of UTF-8 of a password.
+PASSWORD_BYTES = 1024
+
+_WRONG = "wrong name or password"
+_BAD_TOKEN = "this token is unknown or was revoked; log in with a password"  # noqa: S105
+
+
+class Sources(Protocol):
+    """Where times, ids and secrets come from."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def new_id(self) -> int:
+        """A random id, 1 to 2**52 - 1."""
+
+    def new_token(self) -> str:
+        """A secret of at least 256 random bits."""
+
+
+class Accounts:
+    """Who may log in, and what they may ask for besides messages."""
+
+    def __init__(
+        self,
+        storage: AccountStorage,
+        passwords: Passwords,
+        friends: Friends,
+        registry: Registry,
+        clock: Clock,
+        sources: Sources,
+        limits: Limits,
+    ) -> None:
+        self._storage = storage
+        self._passwords = passwords
+        self._friends = friends
+        self._registry = registry
+        self._clock = clock
+        self._sources = sources
+        self._limits = limits
+        self._locks = Locks()
+        self._trusted = trusts(limits.trusted_addresses)
+        self._logins: Keyed[str] = _per(limits.logins_per_minute, 60)
+        self._registrations: Keyed[str] = _per(limits.registrations_per_hour, 3600)
+        self._finds: Keyed[int] = _per(limits.finds_per_minute, 60)
+        self._methods: dict[str, Callable[[Identity, Any, str], Awaitable[Struct]]] = {
+            "account.register": self._register,
+            "account.login": self._login,
+            "account.logout": self._logout,
+            "account.password": self._change_password,
+            "account.get": self._get,
+            "account.update": self._update,
+            "device.list": self._list_devices,
+            "device.revoke": self._revoke,
+            "user.find": self._find,
+        }
+
+    # -- logging in
+
+    async def login_with_token(self, token: str) -> Identity:
+        """Open a session of the token's device.  Raises ``SessionRefused``."""
+        found = await self._storage.open_session(_hashed(token), self._sources.now_ms())
+        return _allowed(found)
+
+    async def authenticate(self, token: str) -> Identity:
+        """Who a bearer token belongs to.  Raises ``SessionRefused``."""
+        return _allowed(await self._storage.authenticate(_hashed(token)))
+
+    async def login_with_password(
+        self, name: str, password: str, label: str, address: str, register: bool
+    ) -> tuple[Identity, str]:
+        """Make a device, open a session of it, and return its token.
+
+        Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
+        """
+        if register:
+            user = await self._new_user(name, password, address)
+        else:
+            user = await self._verified(name, password, address)
+        _, token = await self._new_device(user, label)
+        return await self.login_with_token(token), token
+
+    async def _new_user(self, raw: str, password: str, address: str) -> User:
+        name = names.login_name(raw)
+        _check_password(password)
+        self._limit(self._registrations, address, "new accounts from this address")
+        if await self._storage.find_user(name) is not None:
+            raise Refusal(Code.EXISTS, "this name is taken; choose another")
+        stored = await self._passwords.hash(password)
+        sources = self._sources
+        return await self._storage.create_user(sources.new_id(), name, stored, sources.now_ms())
+
+    async def _verified(self, raw: str, password: str, address: str) -> User:
+        """The account, if the password is right; nothing tells an unknown name from a wrong one."""
+        name = raw.casefold()
+        self._limit(self._logins, address, "logins from this address")
+        self._locks.check(name, self._clock.seconds())
+        found = await self._storage.password_of(name)
+        user, stored = (None, None) if found is None else found
+        right = await self._passwords.verify(stored, password[:PASSWORD_BYTES])
+        if not right or user is None or stored is None:
+            self._locks.failed(name, self._clock.seconds())
+            raise Refusal(Code.UNAUTHORIZED, _WRONG)
+        self._locks.succeeded(name)
+        if self._passwords.is_outdated(stored):
+            await self._storage.rehash_password(user.id, await self._passwords.hash(password))
+        return user
+
+    def _limit(self, buckets: Keyed[str], address: str, what: str) -> None:
+        if not self._trusted(address):
+            buckets.check(network_of(address), self._clock.seconds(), what)
+
+    async def _new_device(self, user: User, raw: str) -> tuple[int, str]:
+        if user.disabled:
+            raise SessionRefused(Close.DISABLED, Code.UNAUTHORIZED, "this account is disabled")
+        now, token = self._sources.now_ms(), self._sources.new_token()
+        device = Device(self._sources.new_id(), user.id, names.label(raw, "device"), now, now)
+        retired = await self._storage.add_device(
+            device,
+            _hashed(token),
+            limit=self._limits.devices,
+            retire_before=now - RETIRE_AFTER,
+        )
+        self._close(user.id, retired)
+        return device.id, token
+
+    # -- methods
+
+    async def call(self, me: Identity | None, method: str, params: bytes, address: str) -> Struct:
+        """Call a method of the table with its parameters in JSON; ``me`` is None without a token.
+
+        Raises ``Refusal``.
+        """
+        known = METHODS.get(method)
+        if known is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such method")
+        if known.public != (me is None):
+            raise Refusal(*(_TOKEN_FIRST if me is None else _HTTP_ONLY))
+        try:
+            decoded = wire.decode_strict(known.decoder, params)
+        except wire.BadValue as error:
+            raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
+        if me is not None and method in self._friends.methods:
+            return await self._friends.call(me, method, decoded)
+        return await self._methods[method](me or NOBODY, decoded, address)
+
+    async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:
+        user = await self._new_user(params.user, params.password, address)
+        return await self._logged_in(user, params.device)
+
+    async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
+        user = await self._verified(params.user, params.password, address)
+        return await self._logged_in(user, params.device)
+
+    async def _logged_in(self, user: User, label: str) -> methods.LoggedIn:
+        device, token = await self._new_device(user, label)
+        return methods.LoggedIn(UserRef(user.id, user.name), device, token)
+
+    async def _logout(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
+        await self._storage.delete_device(me.user.id, me.device)
+        self._revoked(me, (me.device,))
+        return methods.Nothing()
+
+    async def _change_password(
+        self, me: Identity, params: methods.ChangePassword, address: str
+    ) -> Struct:
+        _check_password(params.new)
+        await self._verified(me.user.name, params.old, address)
+        stored = await self._passwords.hash(params.new)
+        gone = await self._storage.set_password(me.user.id, stored, me.device)
+        self._revoked(me, gone)
+        return methods.Nothing()
+
+    async def _get(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
+        found = await self._storage.find_user(me.user.id)
+        return _account(me, found or me.user)
+
+    async def _update(self, me: Identity, params: methods.Update, address: str) -> Struct:
+        if params.display is UNSET:
+            return await self._get(me, methods.Nothing(), address)
+        display = names.label(params.display, "display")
+        return _account(me, await self._storage.set_display(me.user.id, display))
+
+    async def _list_devices(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
+        found = await self._storage.devices(me.user.id)
+        return methods.Devices(
+            [methods.DeviceItem(d.id, d.label, d.created, d.seen, d.id == me.device) for d in found]
+        )
+
+    async def _revoke(self, me: Identity, params: methods.OneDevice, address: str) -> Struct:
+        if not await self._storage.delete_device(me.user.id, params.device):
+            raise Refusal(Code.NOT_FOUND, "you have no such device")
+        self._revoked(me, (params.device,))
+        return methods.Nothing()
+
+    async def _find(self, me: Identity, params: methods.OneUser, address: str) -> Struct:
+        self._finds.check(me.user.id, self._clock.seconds(), "look-ups")
+        user = await self._friends.find(params.user)
+        return methods.UserItem(user.id, user.name, user.display)
+
+    # -- devices that are gone
+
+    def _revoked(self, me: Identity, devices: Iterable[int]) -> None:
+        """Tell the user's sessions, and end those of the devices."""
+        for device in devices:
+            event = wire.encode(wire.Event("device.revoked", {"device": device}))
+            for session in self._registry.sessions(me.user.id):
+                session.notify(event)
+            self._close(me.user.id, (device,))
+
+    def _close(self, user: int, devices: Iterable[int]) -> None:
+        gone = frozenset(devices)
+        if gone:
+            # Later in this turn, so that the device that asked for it gets its answer first.
+            self._clock.callLater(0, self._close_now, user, gone)
+
+    def _close_now(self, user: int, devices: frozenset[int]) -> None:
+        for session in self._registry.sessions(user):
+            if session.identity.device in devices:
+                session.close(Close.BAD_CREDENTIALS, "this device was logged out")
+
+
+_TOKEN_FIRST = Code.UNAUTHORIZED, "send a token: Authorization: Bearer …"
+_HTTP_ONLY = Code.BAD_REQUEST, "this method is for HTTP; over WebSocket, say hello"
+
+
+def _per(count: int, seconds: float) -> Keyed[Any]:
+    return Keyed(count / seconds, count)
+
+
+def _hashed(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
+
+
+def _allowed(identity: Identity | None) -> Identity:
+    if identity is None:
+        raise SessionRefused(Close.BAD_CREDENTIALS, Code.UNAUTHORIZED, _BAD_TOKEN)
+    if identity.user.disabled:
+        raise SessionRefused(Close.DISABLED, Code.UNAUTHORIZED, "this account is disabled")
+    return identity
+
+
+def _check_password(password: str) -> None:
+    if "\0" in password or not 1 <= len(password.encode()) <= PASSWORD_BYTES:
+        raise Refusal(Code.BAD_REQUEST, f"a password has 1 to {PASSWORD_BYTES} bytes")
+
+
+def _account(me: Identity, user: User) -> methods.Account:
+    return methods.Account(user.id, user.name, me.device, user.roster, user.display)

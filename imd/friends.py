@@ -1,0 +1,134 @@
+"""Friends: the ``friend.*`` methods of protocol §7, and who hears of what they change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from msgspec import UNSET, Struct
+
+from imd import methods, names, wire
+from imd.errors import Code, Refusal
+from imd.interfaces import FriendshipResult, Storage
+from imd.limits import Limits
+from imd.model import Friend, FriendState, Identity, User
+from imd.registry import Registry
+from imd.tasks import Clock
+from imd.throttle import Keyed
+
+#: Characters of the note of a request.
+NOTE_LENGTH = 200
+
+
+class Sources(Protocol):
+    """Where times and ids come from."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def new_id(self) -> int:
+        """A random id, 1 to 2**52 - 1."""
+
+
+class Friends:
+    """The friend lists.  ``covered`` takes the sync token of a change once it was pushed."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        registry: Registry,
+        covered: Callable[[str], None],
+        clock: Clock,
+        sources: Sources,
+        limits: Limits,
+    ) -> None:
+        self._storage = storage
+        self._registry = registry
+        self._covered = covered
+        self._clock = clock
+        self._sources = sources
+        per_hour = limits.friend_requests_per_hour
+        self._requests: Keyed[int] = Keyed(per_hour / 3600, per_hour)
+        self.methods = frozenset(name for name in methods.METHODS if name.startswith("friend."))
+
+    async def call(self, me: Identity, method: str, params: Any) -> Struct:
+        """Call one of ``methods``.  Raises ``Refusal``."""
+        if method == "friend.list":
+            return await self._list(me)
+        verb = method.removeprefix("friend.")
+        note = ""
+        if verb == "add":
+            self._requests.check(me.user.id, self._clock.seconds(), "friend requests")
+            note = names.label(params.note, "note", NOTE_LENGTH)
+        peer = await self.find(params.user)
+        return await self._befriend(me.user, peer, verb, note)
+
+    async def find(self, who: int | str) -> User:
+        """A user by id or by name in any case.  Raises ``Refusal(NOT_FOUND)``."""
+        found = await self._storage.find_user(who.casefold() if isinstance(who, str) else who)
+        if found is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such user")
+        return found
+
+    async def _list(self, me: Identity) -> methods.Friends:
+        version, friends = await self._storage.friends(me.user.id)
+        return methods.Friends(version, [_item(friend) for friend in friends])
+
+    async def _befriend(self, me: User, peer: User, verb: str, note: str) -> Struct:
+        result = await self._storage.befriend(
+            me.id,
+            peer.id,
+            verb,
+            note=note,
+            conversation=self._sources.new_id(),
+            at=self._sources.now_ms(),
+        )
+        # Nothing may be awaited before this: the token covers what is pushed here.
+        if result.changed:
+            self._tell(me, peer, result)
+        self._covered(result.token)
+        if result.mine is None:
+            return methods.FriendItem(peer.id, peer.name, display=peer.display)
+        return _item(result.mine)
+
+    def _tell(self, me: User, peer: User, result: FriendshipResult) -> None:
+        if result.opened:
+            self._open(me, peer, result)
+        elif result.mine is not None and result.mine.state is FriendState.REQUESTED:
+            if result.theirs is not None and result.theirs.state is FriendState.PENDING:
+                self._notify(peer.id, "friend.requested", me, result.theirs.note)
+        else:
+            self._notify(me.id, "friend.removed", peer)
+            if result.noticed:
+                self._notify(peer.id, "friend.removed", me)
+
+    def _open(self, me: User, peer: User, result: FriendshipResult) -> None:
+        conversation = result.conversation or 0
+        poke = wire.encode(wire.Poke(conversation, 0))
+        for user, other in ((me, peer), (peer, me)):
+            self._notify(user.id, "friend.accepted", other, conversation=conversation)
+            for session in self._registry.sessions(user.id):
+                session.push(conversation, poke)
+
+    def _notify(
+        self, user: int, event: str, other: User, note: str = "", conversation: int = 0
+    ) -> None:
+        data: dict[str, Any] = {"user": other.id, "name": other.name}
+        if note:
+            data["note"] = note
+        if conversation:
+            data["conv"] = conversation
+        frame = wire.encode(wire.Event(event, data))
+        for session in self._registry.sessions(user):
+            session.notify(frame)
+
+
+def _item(friend: Friend) -> methods.FriendItem:
+    return methods.FriendItem(
+        friend.user.id,
+        friend.user.name,
+        friend.state.value,
+        UNSET if friend.conversation is None else friend.conversation,
+        friend.user.display,
+        friend.note,
+    )
