@@ -6,10 +6,11 @@ import copy
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 
-from msgspec import UNSET, Struct
+from msgspec import Struct
 
 from imd import wire
 from imd.client.effects import Deliver, ReceiptChanged, SaveConversation, SaveMessage, Turn
+from imd.client.marks import Marks
 from imd.client.values import Conversation, Message, Peer
 
 
@@ -49,10 +50,7 @@ class Conversations:
         self._gap_due: float | None = None
         self._fetch: dict[int, None] = {}
         self._fetching: set[int] = set()
-        self._owed: dict[int, None] = {}
-        #: Cursors that went out in this session.
-        self._marked: dict[int, tuple[int, int]] = {}
-        self._mark_due: float | None = None
+        self.marks = Marks(repair.mark_delay)
         self._hard: dict[int, None] = {}
         self._soft: dict[int, None] = {}
 
@@ -67,7 +65,7 @@ class Conversations:
     @property
     def deadline(self) -> float | None:
         """When a hole has lasted long enough, or marks are due."""
-        times = [time for time in (self._gap_due, self._mark_due) if time is not None]
+        times = [time for time in (self._gap_due, self.marks.due) if time is not None]
         return min(times, default=None)
 
     # -- messages
@@ -321,26 +319,8 @@ class Conversations:
             self._owe(mine)
 
     def _owe(self, mine: Conversation) -> None:
-        delivered, read = self._marked.get(mine.id, (0, 0))
-        if mine.id in self.frozen:
-            return
-        if mine.delivered > max(mine.told_delivered, delivered) or mine.read > max(
-            mine.told_read, read
-        ):
-            self._owed[mine.id] = None
-
-    def marks(self, turn: Turn, now: float) -> None:
-        """R7: send the marks that have waited long enough."""
-        if not self._owed:
-            self._mark_due = None
-        elif self._mark_due is None and self._repair.mark_delay:
-            self._mark_due = now + self._repair.mark_delay
-        elif self._mark_due is None or now >= self._mark_due:
-            for mine in map(self._all.__getitem__, self._owed):
-                turn.frames.append(_mark(mine))
-                self._marked[mine.id] = (mine.delivered, mine.read)
-            self._owed.clear()
-            self._mark_due = None
+        if mine.id not in self.frozen:
+            self.marks.owe(mine)
 
     # -- sessions
 
@@ -350,10 +330,9 @@ class Conversations:
         self._gaps.clear()
         self._fetch.clear()
         self._fetching.clear()
-        self._owed.clear()
-        self._marked.clear()
+        self.marks.lost()
         self.frozen.clear()
-        self._gap_due = self._mark_due = None
+        self._gap_due = None
 
     def synced(self, waited: bool, now: float) -> None:
         """R4 and R7 after the heads: fetch what is missing, tell what the server missed.
@@ -408,12 +387,4 @@ def received(conversation: int, item: wire.Item | wire.Msg) -> Message:
         item.at,
         item.kind,
         bytes(item.body),
-    )
-
-
-def _mark(mine: Conversation) -> wire.Mark:
-    return wire.Mark(
-        mine.id,
-        mine.delivered if mine.delivered > mine.told_delivered else UNSET,
-        mine.read if mine.read > mine.told_read else UNSET,
     )

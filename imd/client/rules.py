@@ -13,7 +13,8 @@ Times are monotonic seconds; ``wall_ms`` is the time of day and only dates the o
 
 Where the rules are: R1, R2 ``imd.client.outbox``; R3, R4, R7, R8 ``imd.client.conversations``;
 R5 ``Rules._own`` and ``Outbox.seen``; R6 ``Rules._welcome``, ``Rules._settle``,
-``Conversations.save`` and ``imd.client.restored``; R9 ``Rules.disconnected``.
+``Conversations.save`` and ``imd.client.restored``; R9 ``imd.client.login``.
+R7 is sent by ``imd.client.marks``.
 """
 
 from __future__ import annotations
@@ -30,38 +31,27 @@ from imd.client.effects import (
     Answered,
     Hangup,
     Hinted,
-    Reconnect,
     SaveAccount,
     Stop,
     Synced,
     Turn,
     Welcomed,
 )
+from imd.client.login import Entrance, Login
 from imd.client.outbox import Outbox, Pace
 from imd.client.restored import Comparison, Rows
+from imd.client.syncs import Syncs
 from imd.client.values import Conversation, Kind, Message, Saved
-from imd.errors import Close, Code
+from imd.errors import Code
+
+__all__ = ("Login", "Options", "Rules")
 
 #: Seconds: how long the server may take for a ``welcome``, a ``pong`` or a fetch.
 ANSWER_TIMEOUT = 20.0
 #: Seconds without a page of heads: reading them may have to wait for other clients.
 HEADS_TIMEOUT = 60.0
-#: R9: the delay before attempt n is at most this base to the power n, and the longest one.
-BACKOFF_BASE = 1.7
-BACKOFF_LONGEST = 60.0
 #: Errors after which the same fetch may succeed.
 _PASSING = frozenset((Code.UNAVAILABLE, Code.INTERNAL, Code.LIMIT))
-
-
-class Login(Struct, frozen=True):
-    """What to log in with while there is no token yet, and how the client names itself."""
-
-    user: str | None = None
-    password: str | None = None
-    token: str | None = None
-    device: str = "python"
-    register: bool = False
-    agent: str = ""
 
 
 class Options(Struct, frozen=True):
@@ -83,10 +73,8 @@ class Rules:
         self, saved: Saved, login: Login, rows: Rows, options: Options | None = None
     ) -> None:
         self._options = options or Options()
-        self._login = login
         self.account = saved.account
-        if login.token is not None:
-            self.account = structs.replace(saved.account, token=login.token)
+        self._entrance = Entrance(login, saved.account.token)
         self._conversations = Conversations(saved.conversations, self._options.repair)
         self._conversations.me = saved.account.user
         self._outbox = Outbox(saved.outbox, self._options.pace)
@@ -97,7 +85,6 @@ class Rules:
         self._req = 0
         self._requests: dict[int, Callable[[Any], None]] = {}
         self._waits: dict[int | str, float] = {}
-        self._attempts = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -106,16 +93,12 @@ class Rules:
         self._open = False
         self._heartbeat = 0.0
         self._spoke = 0.0
-        self._sync_req: int | None = None
-        self._sync_again = False
+        self._syncs = Syncs()
         self._next: str | None = None
         self._epoch: str | None = None
         self._retry_ms: int | None = None
         self._error: wire.Error | None = None
-        self._hello_req: int | None = None
-        self._full = False
-        self._missing: set[int] = set()
-        self._ignored: set[int] = set()
+        self._hello_req = 0
         self._requests.clear()
         self._waits.clear()
 
@@ -148,61 +131,21 @@ class Rules:
         """The WebSocket is open: say hello."""
         self._now, self._wall_ms, self._open = now, wall_ms, True
         req = self._hello_req = self._request(None)
-        since = self.account.since
-        self._full = since is None
         self._waits[req] = now + ANSWER_TIMEOUT
-        self._turn.frames.append(
-            wire.Hello(
-                req,
-                **self._credentials(),
-                since=UNSET if since is None else since,
-                tail=self._options.tail,
-                agent=self._login.agent or UNSET,
-            )
-        )
-
-    def _credentials(self) -> dict[str, Any]:
-        if self.account.token is not None:
-            return {"token": self.account.token}
-        login = self._login
-        fields: dict[str, Any] = {
-            "user": login.user or "",
-            "password": login.password or "",
-            "device": login.device,
-        }
-        return fields | {"register": True} if login.register else fields
+        hello = self._entrance.hello(req, self.account.since, self._options.tail)
+        self._turn.frames.append(hello)
 
     def disconnected(self, code: int | None, reason: str, random: float) -> None:
         """R9: the connection is gone, or was not made (``code`` is None without a close frame).
 
         ``random`` is in [0, 1) and spreads the clients that lost the same server.
         """
-        error, retry_ms, online = self._error, self._retry_ms, self.online
+        notice = self._entrance.next(code, reason, self._retry_ms, self._error, random)
+        self._turn.notices.append(notice)
         self._reset()
         self._outbox.lost()
         self._conversations.lost()
         self._comparison.lost()
-        if code is not None and 4500 <= code <= 4999:
-            if code == Close.BAD_CREDENTIALS and not online and self._other_credentials(error):
-                self._turn.notices.append(Reconnect(0.0))
-                return
-            name = error.code if error is not None else ""
-            self._turn.notices.append(Stop(code, name, reason))
-            return
-        delay = min(BACKOFF_LONGEST, BACKOFF_BASE**self._attempts) * random
-        self._attempts += self._attempts < 64
-        self._turn.notices.append(Reconnect(delay if retry_ms is None else retry_ms / 1000))
-
-    def _other_credentials(self, error: wire.Error | None) -> bool:
-        """Whether there is something else to log in with than what was just refused."""
-        login = self._login
-        if self.account.token is not None and login.password is not None:
-            self.account = structs.replace(self.account, token=None)
-            return True
-        if login.register and error is not None and error.code == Code.EXISTS:
-            self._login = structs.replace(login, register=False)
-            return True
-        return False
 
     def tick(self, now: float) -> None:
         """Time has passed: R2 and R3 timeouts, R7 marks, and the heartbeat (protocol §8)."""
@@ -305,12 +248,12 @@ class Rules:
             self.account = structs.replace(self.account, since=None)
             self._sync(full=True)
         else:
-            self._sync_req = self._hello_req
+            self._syncs.begin(self._hello_req, full=self.account.since is None)
             self._waits["heads"] = self._now + HEADS_TIMEOUT
         self._turn.notices.append(Welcomed(self.account))
 
     def _log_in(self, frame: wire.Welcome) -> None:
-        token = self.account.token if frame.token is UNSET else frame.token
+        self._entrance.admitted(None if frame.token is UNSET else frame.token)
         old = self.account
         # A first login has nothing to compare: it takes the epoch as it finds it.
         self.account = structs.replace(
@@ -318,7 +261,7 @@ class Rules:
             user=frame.user.id,
             name=frame.user.name,
             device=frame.device,
-            token=token,
+            token=self._entrance.token,
             epoch=old.epoch or frame.epoch,
         )
         self._conversations.me = frame.user.id
@@ -327,11 +270,8 @@ class Rules:
 
     def _sync(self, full: bool = False) -> None:
         """R4: ask for the heads that changed, or for all of them."""
-        if self._sync_req is not None and not full:
-            self._sync_again = True
-            return
-        self._full = full
-        req = self._sync_req = self._request(None)
+        req = self._request(None)
+        self._syncs.begin(req, full)
         self._waits["heads"] = self._now + HEADS_TIMEOUT
         since = None if full else self.account.since
         self._turn.frames.append(
@@ -345,35 +285,28 @@ class Rules:
             self._conversations.head(self._turn, item, self._epoch is not None)
             if self._comparison:
                 self._comparison.head(item, self._compare)
-        if frame.done and frame.req == self._sync_req:
+        if frame.done and frame.req == self._syncs.req:
             self._next = None if frame.next is UNSET else frame.next
             self._synced()
 
     def _synced(self) -> None:
-        """All heads have come; what was missing in them gets one more chance, in a full sync."""
-        self._sync_req = None
+        """All heads have come: go on with what they said is missing."""
+        again = self._syncs.finished(self._conversations.all)
         del self._waits["heads"]
         self._comparison.leave(self._turn)
         self._conversations.synced(self._options.tail > 0, self._now)
         self._settle()
-        again, self._sync_again = self._sync_again, False
-        self._missing.difference_update(self._conversations.all)
-        if self._full:
-            self._ignored |= self._missing
-            self._missing.clear()
-        if self._missing:
-            self._sync(full=True)
-        elif again:
-            self._sync()
+        if again is not None:
+            self._sync(full=again)
 
     def _settle(self) -> None:
         """R6: the token and the epoch count once every log was compared, and with all state."""
-        if self._comparison or self._sync_req is not None or not self.online:
+        if self._comparison or self._syncs.req is not None:
             return
         epoch = self._epoch or self.account.epoch
         self._epoch = None
         self._advance(structs.replace(self.account, epoch=epoch, since=self._next))
-        self._attempts = 0
+        self._entrance.succeeded()
         self._turn.notices.append(Synced())
 
     def _advance(self, account: Any) -> None:
@@ -399,8 +332,7 @@ class Rules:
         """R4: a conversation that we never heard of is found by a sync."""
         if conversation in self._conversations:
             return False
-        if conversation not in self._ignored:
-            self._missing.add(conversation)
+        if self._syncs.unknown(conversation):
             self._sync()
         return True
 
@@ -454,7 +386,7 @@ class Rules:
     def _receipt(self, frame: wire.Receipt) -> None:
         if self._unknown(frame.conversation):
             return
-        if not self._conversations.receipt(self._turn, frame):
+        if not self._conversations.receipt(self._turn, frame) and self._syncs.wanted():
             self._sync()
 
     def _result(self, frame: wire.Result) -> None:
@@ -466,7 +398,7 @@ class Rules:
         req = None if frame.req is UNSET else frame.req
         if not self.online:
             self._error = frame
-        elif req is not None and req == self._sync_req:
+        elif req is not None and req == self._syncs.req:
             self._hang_up(f"sync: {frame.code}")
         elif req is not None and (answer := self._answer(req)) is not None:
             answer(frame)
@@ -477,13 +409,13 @@ class Rules:
         conversation = data.get("conv")
         if isinstance(conversation, int):
             self._unknown(conversation)
-        elif frame.name == "friend.accepted":
+        elif frame.name == "friend.accepted" and self._syncs.wanted():
             self._sync()
         self._turn.notices.append(Hinted(frame.name, frame.data))
 
     def _pong(self, frame: wire.Pong) -> None:
         """R6: a newer token, which covers everything that was pushed before it."""
-        behind = self._sync_req is not None or self._epoch is not None
+        behind = self._syncs.req is not None or self._epoch is not None
         if frame.since is not UNSET and not behind:
             self._advance(structs.replace(self.account, since=frame.since))
 
@@ -497,7 +429,7 @@ class Rules:
         if self.online:
             self._outbox.transmit(self._turn, self._now)
             self._fetch()
-            self._conversations.marks(self._turn, self._now)
+            self._conversations.marks.send(self._turn, self._now)
         self._conversations.save(self._turn, everything=False)
         turn, self._turn = self._turn, Turn()
         if turn.frames:
