@@ -39,6 +39,7 @@ class ScriptedServer:
         self.clock = Clock()
         self.refuses = False
         self.silent = False
+        self.slow = False
         self.payloads: list[bytes] = []
         self.hellos: list[wire.Hello] = []
         self.connections = 0
@@ -61,7 +62,14 @@ class ScriptedServer:
             server, iosim.makeFakeServer(server), client, iosim.makeFakeClient(client)
         )
         self.client = client
+        if self.slow:
+            self._handed: Deferred[Any] = Deferred()
+            return self._handed
         return succeed(client)
+
+    def hand_over(self) -> None:
+        """End a ``connect`` that was ``slow``."""
+        self._handed.callback(self.client)
 
     # -- the server's side
 

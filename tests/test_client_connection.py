@@ -184,6 +184,7 @@ class ConnectionTests(ClientTestCase):
         self.assertEqual(self.server.clock.getDelayedCalls(), [])
         self.successResultOf(client.stop())
         self.failureResultOf(client.ready(), Disconnected)
+        self.failureResultOf(client.send(CONVERSATION, "x"), Disconnected)
 
     def test_stop_does_not_wait_for_a_server_that_is_gone(self) -> None:
         client = self.ready()
@@ -205,6 +206,22 @@ class ConnectionTests(ClientTestCase):
         self.server.flush()
         self.successResultOf(client.stop())
         self.assertEqual(self.server.clock.getDelayedCalls(), [])
+
+    def test_connection_closed_before_it_was_handed_over_is_made_again(self) -> None:
+        self.server.slow = True
+        client = self.make()
+        client.start()
+        self.server.client.connectionLost(_lost())
+        self.server.hand_over()
+        self.server.flush()
+        self.assertEqual(client.state, "waiting")
+
+    def test_stop_during_the_handshake_drops_the_connection(self) -> None:
+        client = self.make()
+        client.start()
+        stopped = Deferred.fromCoroutine(client.stop())
+        self.server.flush()
+        self.successResultOf(stopped)
 
     def test_garbage_of_the_server_ends_the_connection(self) -> None:
         client = self.ready()

@@ -23,7 +23,6 @@ from tests.client_driver import (
     item,
     msg,
     msgs,
-    welcome,
 )
 
 
@@ -784,6 +783,37 @@ class R9ReconnectTests(SynchronousTestCase):
         self.assertNotEqual(client.told(effects.Reconnect), [effects.Reconnect(2.5)])
 
 
+class BacklogTests(SynchronousTestCase):
+    """A slow application leaves its backlog on the server."""
+
+    def make(self) -> Installation:
+        repair = Repair(unhandled=2, page=2)
+        return Installation(options=Options(tail=0, repair=repair))
+
+    def test_only_so_much_is_taken_before_it_is_handled(self) -> None:
+        client = self.make()
+        client.connect([head(0)])
+        client.receive(msg(1), msg(2), msg(3), msg(4))
+        self.assertEqual(client.seqs, [1, 2])
+        client.advance(2)
+        self.assertEqual(client.sent(wire.Fetch), [])
+        client.rules.handled(client.shown[0], client.now)
+        client.turn()
+        (fetch,) = client.sent(wire.Fetch)
+        client.receive(msgs(fetch.req, item(3), item(4)))
+        self.assertEqual(client.seqs, [1, 2, 3])
+        self.assertEqual(client.sent(wire.Fetch), [])
+
+    def test_what_waits_for_a_hole_to_close_keeps_to_it_too(self) -> None:
+        client = self.make()
+        client.connect([head(0)])
+        client.receive(msg(2), msg(3), msg(1))
+        self.assertEqual(client.seqs, [1, 2])
+        client.rules.handled(client.shown[1], client.now)
+        client.turn()
+        self.assertEqual(len(client.sent(wire.Fetch)), 1)
+
+
 class LoginTests(SynchronousTestCase):
     """Password once, then the token."""
 
@@ -815,6 +845,15 @@ class LoginTests(SynchronousTestCase):
         client.receive(wire.Error("unauthorized", "no", hello.req))
         client.lose(4501, "no")
         self.assertEqual(client.told(effects.Stop), [effects.Stop(4501, "unauthorized", "no")])
+
+    def test_refusal_for_another_reason_does_not_unregister(self) -> None:
+        client = Installation(login=Login("alice", "secret", register=True))
+        client.rules.connected(client.now, client.wall)
+        client.turn()
+        (hello,) = client.sent(wire.Hello)
+        client.receive(wire.Error("limit", "too many", hello.req))
+        client.lose(4501, "too many")
+        self.assertEqual([stop.code for stop in client.told(effects.Stop)], ["limit"])
 
     def test_existing_account_is_logged_into_instead_of_registered(self) -> None:
         client = Installation(login=Login("alice", "secret", register=True))
@@ -894,9 +933,17 @@ class CallTests(SynchronousTestCase):
             client.told(effects.Hinted), [effects.Hinted("friend.requested", {"user": 5})]
         )
 
+    def test_nothing_of_an_old_session_comes_before_the_next_hello(self) -> None:
+        client = Installation()
+        client.connect()
+        client.rules.call("account.get", None, client.now)
+        client.rules.disconnected(None, "", 0.5)
+        client.rules.connected(client.now, client.wall)
+        client.turn()
+        self.assertEqual([type(frame) for frame in client.frames], [wire.Hello])
+
     def test_frames_after_a_hang_up_are_ignored(self) -> None:
         client = Installation()
         hello = client.connect(None)
         client.receive(wire.Error("internal", req=hello.req), msg(1))
         self.assertEqual(client.shown, [])
-        self.assertEqual(welcome(1).epoch, "e1")

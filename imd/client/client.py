@@ -203,6 +203,9 @@ class Client:
         if b"\\u0000" in body:
             result.errback(Refused(Code.BAD_REQUEST, "NUL in the text"))
             return result
+        if self.state == "stopped":
+            result.errback(self.failure or Disconnected("the client was stopped"))
+            return result
         id = id or self._new_id()
         self._sends.setdefault(id, []).append(result)
         rules = self._link.touched()

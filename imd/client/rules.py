@@ -6,6 +6,7 @@ of ``take`` as a ``Turn``.  The caller's duties:
 - perform a ``Turn`` in the order of its parts: commit the writes, then send the frames,
   then tell the notices; a write that fails must stop the client;
 - call ``tick`` at ``deadline`` at the latest, and ``take`` after any input, or after a few;
+- ``call`` and ``history`` only while ``online``: they are answered in their session or never;
 - report ``connected`` and ``disconnected`` once each for every connection; a connection
   that could not be made is ``disconnected`` too.
 
@@ -130,6 +131,9 @@ class Rules:
     def connected(self, now: float, wall_ms: int) -> None:
         """The WebSocket is open: say hello."""
         self._now, self._wall_ms, self._open = now, wall_ms, True
+        # Whatever was meant for an earlier session must not come before the hello.
+        self._turn.frames.clear()
+        self._requests.clear()
         req = self._hello_req = self._request(None)
         self._waits[req] = now + ANSWER_TIMEOUT
         hello = self._entrance.hello(req, self.account.since, self._options.tail)
