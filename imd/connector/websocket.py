@@ -8,7 +8,7 @@ its limit for incoming messages would also hold for ours (protocol §8).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -16,12 +16,16 @@ from autobahn.twisted.resource import WebSocketResource
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import connectionDone
+from twisted.python.failure import Failure
 from twisted.web.http import Request
 from twisted.web.resource import IResource
+from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
 
 from imd.connector.connection import Connection
 from imd.connector.hub import Hub
+from imd.connector.site import Crowd
 from imd.errors import Close
 from imd.limits import Limits
 from imd.wire import SUBPROTOCOL
@@ -80,6 +84,8 @@ class ClientProtocol(WebSocketServerProtocol):
 
     transport: Any
     _connection: Connection | None = None
+    #: The address under which ``Crowd`` counts this connection.
+    counted: str | None = None
     #: Autobahn warns of every peer that misbehaves: peers would write our log.
     log = _Silence()
 
@@ -102,7 +108,7 @@ class ClientProtocol(WebSocketServerProtocol):
         self.transport.registerProducer(Gate(connection), True)
         for name in _HANDSHAKE_ATTRIBUTES:
             self.__dict__.pop(name, None)
-        if self.factory.crowded(address):
+        if self.factory.crowd.crowded(address):
             connection.close(Close.CONNECTION_LIMIT, "too many connections from this address")
 
     def dataReceived(self, data: bytes) -> None:
@@ -127,6 +133,13 @@ class ClientProtocol(WebSocketServerProtocol):
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.lost()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The transport is gone."""
+        super().connectionLost(reason)
+        if self.counted is not None:
+            self.factory.crowd.leave(self.counted)
+            self.counted = None
 
     # -- Socket
 
@@ -163,19 +176,14 @@ def text_frame(payload: bytes) -> bytes:
 
 
 class ClientFactory(WebSocketServerFactory):
-    """Makes a ``ClientProtocol`` for each WebSocket.
-
-    ``crowded`` says of an IP address whether it has more connections than it may.
-    """
+    """Makes a ``ClientProtocol`` for each WebSocket."""
 
     protocol = ClientProtocol
 
-    def __init__(
-        self, hub: Hub, limits: Limits, reactor: Any, crowded: Callable[[str], bool]
-    ) -> None:
+    def __init__(self, hub: Hub, limits: Limits, reactor: Any, crowd: Crowd) -> None:
         super().__init__(url=None, protocols=[SUBPROTOCOL], server="", reactor=reactor)  # type: ignore[no-untyped-call]
         self.hub = hub
-        self.crowded = crowded
+        self.crowd = crowd
         self.limits = limits
         self.setProtocolOptions(  # type: ignore[no-untyped-call]
             versions=[13],
@@ -220,7 +228,12 @@ class WebSocketPort(WebSocketResource):
             for name, value in refused.headers:
                 request.setHeader(name, value)
             return f"{refused}\n".encode()
-        return super().render(request)  # type: ignore[no-untyped-call]
+        channel, transport = request.channel, request.channel.transport
+        super().render(request)  # type: ignore[no-untyped-call]
+        protocol = getattr(transport, "wrappedProtocol", None) or transport.protocol  # type: ignore[union-attr]
+        if isinstance(protocol, ClientProtocol):
+            protocol.counted = channel.release()  # type: ignore[attr-defined]
+        return NOT_DONE_YET
 
     def _check(self, request: Request) -> None:
         if request.method != b"GET":

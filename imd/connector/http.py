@@ -1,0 +1,218 @@
+"""HTTP beside the WebSocket: ``/v1/METHOD``, health, and a page that says what this is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+from twisted.logger import Logger
+from twisted.web.http import Request
+from twisted.web.resource import IResource, Resource
+from twisted.web.server import NOT_DONE_YET
+from zope.interface import implementer
+
+from imd import wire
+from imd.accounts import Accounts
+from imd.errors import Code, Refusal, Unavailable
+from imd.methods import METHODS
+from imd.tasks import spawn
+
+STATUS = {
+    Code.BAD_REQUEST: 400,
+    Code.BAD_ID: 400,
+    Code.UNAUTHORIZED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.NO_FILE: 409,
+    Code.EXISTS: 409,
+    Code.CONFLICT: 409,
+    Code.TOO_LARGE: 413,
+    Code.LIMIT: 429,
+    Code.LOCKED: 429,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+#: Seconds after which to come back, where we do not know better.
+RETRY_AFTER = 5
+
+_HEADERS = {
+    b"Cache-Control": b"no-store",
+    b"X-Content-Type-Options": b"nosniff",
+    b"Referrer-Policy": b"no-referrer",
+    b"Content-Security-Policy": b"default-src 'none'; style-src 'unsafe-inline'",
+    b"Server": b"imd",
+}
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>imd</title>
+<style>body { font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 3rem auto; }</style>
+<h1>imd</h1>
+<p>This is an imd instant-messaging server. It is running.</p>
+<p>Clients connect by WebSocket to <code>/ws</code> with the subprotocol
+<code>imd.v1.json</code>; methods are at <code>POST /v1/METHOD</code>.</p>
+</html>
+"""
+
+
+class Answer(Exception):
+    """Ends the handling of a request with a status and an error object."""
+
+    def __init__(self, status: int, refusal: Refusal, headers: dict[bytes, bytes] | None = None):
+        super().__init__(str(refusal))
+        self.status = status
+        self.refusal = refusal
+        self.headers = headers or {}
+
+
+@implementer(IResource)
+class Front(Resource):
+    """Every path of the port, each spelled in exactly one way.
+
+    ``ready`` returns None, or the reason why this process should get no traffic.
+    ``crowded`` says of an address whether it has more connections than it may.
+    """
+
+    isLeaf = True
+    _log = Logger()
+
+    def __init__(
+        self,
+        accounts: Accounts,
+        websocket: IResource,
+        ready: Callable[[], str | None],
+        crowded: Callable[[str], bool],
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._accounts = accounts
+        self._websocket = websocket
+        self._ready = ready
+        self._crowded = crowded
+        self._pages: dict[bytes, Callable[[Request], bytes]] = {
+            b"/": self._page,
+            b"/healthz": self._healthz,
+            b"/readyz": self._readyz,
+        }
+
+    def render(self, request: Request) -> Any:
+        """Find what serves the path."""
+        if request.path == b"/ws":
+            return self._websocket.render(request)
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        try:
+            return self._render(request)
+        except Answer as answer:
+            return _error(request, answer)
+
+    def _render(self, request: Request) -> Any:
+        if self._crowded(_address(request)):
+            limit = Refusal(Code.LIMIT, "too many connections from this address")
+            raise Answer(503, limit, {b"Retry-After": b"%d" % RETRY_AFTER})
+        if request.path in self._pages:
+            _require(request, b"GET", b"HEAD")
+            return self._pages[request.path](request)
+        method = request.path.removeprefix(b"/v1/").decode("latin-1")
+        if not request.path.startswith(b"/v1/") or method not in METHODS:
+            raise Answer(404, Refusal(Code.NOT_FOUND, "there is nothing here"))
+        _require(request, b"POST")
+        gone: list[Any] = []
+        request.notifyFinish().addErrback(gone.append)
+        spawn(self._serve(request, method, gone), self._log, "HTTP request")
+        return NOT_DONE_YET
+
+    # -- pages
+
+    def _page(self, request: Request) -> bytes:
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        return _PAGE.encode()
+
+    def _healthz(self, request: Request) -> bytes:
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        return b"alive\n"
+
+    def _readyz(self, request: Request) -> bytes:
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        reason = self._ready()
+        if reason is None:
+            return b"ready\n"
+        request.setResponseCode(503)
+        return f"{reason}\n".encode()
+
+    # -- methods
+
+    async def _serve(self, request: Request, method: str, gone: list[Any]) -> None:
+        try:
+            body = wire.encode(await self._call(request, method))
+            request.setHeader(b"Content-Type", b"application/json")
+        except Answer as answer:
+            body = _error(request, answer)
+        if not gone:
+            request.write(body)
+            request.finish()
+
+    async def _call(self, request: Request, method: str) -> Struct:
+        try:
+            params = _params(request)
+            me = None
+            if not METHODS[method].public:
+                me = await self._accounts.authenticate(_token(request))
+            return await self._accounts.call(me, method, params, _address(request))
+        except Refusal as refusal:
+            raise _answer(refusal) from None
+        except Unavailable:
+            raise _answer(Refusal(Code.UNAVAILABLE, "busy; try again later")) from None
+        except Answer:
+            raise
+        except Exception:
+            self._log.failure("{method} failed", method=method)
+            defect = Refusal(Code.INTERNAL, "this is a defect of the server; it was logged")
+            raise _answer(defect) from None
+
+
+def _require(request: Request, *methods: bytes) -> None:
+    if request.method not in methods:
+        wrong = Refusal(Code.BAD_REQUEST, f"use {methods[0].decode()}")
+        raise Answer(405, wrong, {b"Allow": b", ".join(methods)})
+
+
+def _params(request: Request) -> bytes:
+    kind = (request.getHeader(b"content-type") or b"application/json").split(b";")[0].strip()
+    coding = request.getHeader(b"content-encoding") or b"identity"
+    if kind.lower() != b"application/json" or coding.lower() != b"identity":
+        raise Answer(415, Refusal(Code.BAD_REQUEST, "send JSON as application/json"))
+    body: bytes = request.content.read() if request.content else b""
+    return body or b"{}"
+
+
+def _token(request: Request) -> str:
+    values = request.requestHeaders.getRawHeaders(b"authorization") or []
+    scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
+    if scheme.lower() != b"bearer" or not 0 < len(token) <= 256:
+        raise Refusal(Code.UNAUTHORIZED, "send a token: Authorization: Bearer …")
+    return token.decode("latin-1")
+
+
+def _address(request: Request) -> str:
+    return getattr(request.getClientAddress(), "host", "")
+
+
+def _answer(refusal: Refusal) -> Answer:
+    headers = {}
+    if refusal.code is Code.UNAUTHORIZED:
+        headers[b"WWW-Authenticate"] = b"Bearer"
+    if refusal.code in (Code.LIMIT, Code.LOCKED, Code.UNAVAILABLE):
+        headers[b"Retry-After"] = b"%d" % (refusal.retry_after or RETRY_AFTER)
+    return Answer(STATUS[refusal.code], refusal, headers)
+
+
+def _error(request: Request, answer: Answer) -> bytes:
+    request.setResponseCode(answer.status)
+    for name, value in answer.headers.items():
+        request.setHeader(name, value)
+    request.setHeader(b"Content-Type", b"application/json")
+    refusal = answer.refusal
+    error = {"error": {"code": refusal.code.value, "message": refusal.message}}
+    return msgspec.json.encode(error)

@@ -1,0 +1,189 @@
+"""HTTP connections: how many, how long, and which requests are let through.
+
+Twisted's parser bounds the size of a request's head but not the time it takes, so both
+parts of a request get a deadline here; a client that drips bytes is cut off.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.resource import IResource
+from twisted.web.server import Request as SiteRequest
+from twisted.web.server import Site
+
+from imd.limits import Limits
+from imd.throttle import network_of, trusts
+
+#: Seconds for the head of a request, from the first byte or from the connection.
+HEAD_SECONDS = 10
+#: Seconds for its body.
+BODY_SECONDS = 30
+#: Seconds a connection may idle between two requests.
+IDLE_SECONDS = 60
+MOST_HEADERS = 64
+#: Bytes of a request body.
+BODY_BYTES = 65536
+
+
+class Crowd:
+    """Open connections by address; ``limit`` is where a polite refusal starts."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._trusted = trusts(limits.trusted_addresses)
+        self._counts: Counter[str] = Counter()
+        self._total = 0
+
+    def enter(self, address: str) -> bool:
+        """Count a connection; false if it must be dropped at once."""
+        limits = self._limits
+        if self._total >= limits.connections:
+            return False
+        network = network_of(address)
+        if (
+            not self._trusted(address)
+            and self._counts[network] >= 2 * limits.connections_per_address
+        ):
+            return False
+        self._total += 1
+        self._counts[network] += 1
+        return True
+
+    def leave(self, address: str) -> None:
+        """A connection that was counted is gone."""
+        network = network_of(address)
+        self._total -= 1
+        self._counts[network] -= 1
+        if not self._counts[network]:
+            del self._counts[network]
+
+    def crowded(self, address: str) -> bool:
+        """Whether an address has more connections than it may."""
+        if self._trusted(address):
+            return False
+        return self._counts[network_of(address)] > self._limits.connections_per_address
+
+
+class SmallRequest(SiteRequest):
+    """A request whose body is bounded, on a path that means one thing only."""
+
+    channel: Channel
+    _size = 0
+
+    def gotLength(self, length: int | None) -> None:
+        """The length is known, unless the body comes in chunks."""
+        super().gotLength(length)  # type: ignore[no-untyped-call]
+        self._grow(length or 0)
+        self._size = 0
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A part of the body."""
+        self._grow(len(data))
+        if self._size <= BODY_BYTES:
+            super().handleContentChunk(data)  # type: ignore[no-untyped-call]
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        if self._size > BODY_BYTES:
+            self.channel.refuse(413)
+
+    def process(self) -> None:
+        """The request is complete."""
+        hosts = self.requestHeaders.getRawHeaders(b"host") or []
+        required = 1 if self.clientproto == b"HTTP/1.1" else 0
+        if not required <= len(hosts) <= 1 or not self.path.startswith(b"/"):
+            self.channel.refuse(400)
+        else:
+            super().process()  # type: ignore[no-untyped-call]
+
+
+class Channel(HTTPChannel):
+    """One HTTP connection, with deadlines."""
+
+    transport: Any
+    site: ImdSite
+    maxHeaders = MOST_HEADERS
+    _deadline: IDelayedCall | None = None
+    _address: str | None = None
+
+    def connectionMade(self) -> None:
+        """The head of the first request is awaited."""
+        address = getattr(self.transport.getPeer(), "host", "")
+        if not self.site.crowd.enter(address):
+            self.transport.abortConnection()
+            return
+        self._address = address
+        super().connectionMade()  # type: ignore[no-untyped-call]
+        self._expect(HEAD_SECONDS)
+
+    def lineReceived(self, line: bytes) -> None:
+        """A line of the head."""
+        if line[:1] in (b" ", b"\t"):
+            # RFC 9112 §5.2: a folded line is refused; others might read it in another way.
+            self.refuse(400)
+            return
+        if self._deadline is None:
+            self._expect(HEAD_SECONDS)
+        super().lineReceived(line)  # type: ignore[no-untyped-call]
+
+    def allHeadersReceived(self) -> None:
+        """The head is complete; the body has a deadline of its own."""
+        self._expect(BODY_SECONDS)
+        super().allHeadersReceived()  # type: ignore[no-untyped-call]
+
+    def allContentReceived(self) -> None:
+        """The request is complete."""
+        self._expect(None)
+        super().allContentReceived()  # type: ignore[no-untyped-call]
+
+    def connectionLost(self, reason: Any) -> None:  # type: ignore[override]
+        """The connection is gone."""
+        self._expect(None)
+        address = self.release()
+        if address is not None:
+            self.site.crowd.leave(address)
+            super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    def release(self) -> str | None:
+        """Count this connection no longer here; the address under which it stays counted."""
+        address, self._address = self._address, None
+        return address
+
+    def refuse(self, status: int) -> None:
+        """Answer without a handler, and close."""
+        self._expect(None)
+        phrase = RESPONSES[status]
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % (status, phrase)
+        )
+        self.transport.loseConnection()
+        self.dataReceived = lambda data: None  # type: ignore[method-assign]
+
+    def _expect(self, seconds: float | None) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+        self._deadline = None
+        if seconds is not None:
+            self._deadline = self.callLater(seconds, self._late)  # type: ignore[no-untyped-call]
+
+    def _late(self) -> None:
+        self.transport.abortConnection()
+
+
+class ImdSite(Site):
+    """The HTTP side of the port.  ``crowd`` counts its connections, WebSockets included."""
+
+    protocol = Channel  # type: ignore[assignment]
+    requestFactory = SmallRequest
+
+    def __init__(self, root: IResource, crowd: Crowd, reactor: Any) -> None:
+        super().__init__(root, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
+        self.crowd = crowd
+        self.displayTracebacks = False
+
+    def log(self, request: Any) -> None:
+        """No access log: paths and addresses are counted elsewhere, and URLs may be private."""
