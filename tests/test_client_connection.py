@@ -271,6 +271,24 @@ class MessageTests(ClientTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(len(self.sent(wire.Mark)), 1)
 
+    def test_callback_whose_call_was_cut_off_is_no_defect(self) -> None:
+        client = self.ready()
+        client.on_message(lambda message: Deferred.fromCoroutine(client.call("account.get")))
+        self.server.tell(msg(1))
+        self.server.drop()
+        self.assertEqual(client.conversations[CONVERSATION].handled, 1)
+        self.assertEqual(self.flushLoggedErrors(), [])
+
+    def test_messages_that_wait_are_not_handled_after_the_end(self) -> None:
+        client = self.ready()
+        gate: Deferred[None] = Deferred()
+        client.on_message(lambda message: self.got.append(message) or gate)
+        self.server.tell(msg(1), msg(2))
+        self.server.close(4502)
+        gate.callback(None)
+        self.assertEqual([m.seq for m in self.got], [1])
+        self.assertEqual(client.conversations[CONVERSATION].handled, 0)
+
     def test_my_own_messages_come_only_if_asked_for(self) -> None:
         for own in False, True:
             self.setUp()

@@ -294,6 +294,15 @@ class R4KnownTests(SynchronousTestCase):
         self.assertEqual(client.seqs, [1, 8, 9])
         self.assertEqual(client.rules.conversations[CONVERSATION].floor, 8)
 
+    def test_floor_below_what_we_hold_takes_nothing(self) -> None:
+        client = Installation()
+        hello = client.connect([head(0)])
+        client.receive(msg(1), msg(2), wire.Poke(CONVERSATION, 1))
+        client.heads(hello.req, head(2, floor=2))
+        conversation = client.rules.conversations[CONVERSATION]
+        self.assertEqual((conversation.floor, client.seqs), (2, [1, 2]))
+        self.assertEqual(client.sent(wire.Fetch), [])
+
     def test_floor_uncovers_what_was_waiting_above_it(self) -> None:
         client = Installation()
         hello = client.connect([head(0)])
@@ -877,6 +886,9 @@ class LoginTests(SynchronousTestCase):
         client = Installation()
         client.rules.connected(client.now, client.wall)
         client.turn()
+        client.rules.tick(client.now)
+        client.turn()
+        self.assertEqual(client.told(effects.Hangup), [])
         client.advance(21)
         self.assertEqual(len(client.told(effects.Hangup)), 1)
 
@@ -941,6 +953,12 @@ class CallTests(SynchronousTestCase):
         client.rules.connected(client.now, client.wall)
         client.turn()
         self.assertEqual([type(frame) for frame in client.frames], [wire.Hello])
+
+    def test_turn_is_false_only_when_there_is_nothing_to_do(self) -> None:
+        client = Installation()
+        self.assertFalse(client.rules.take())
+        client.rules.connected(client.now, client.wall)
+        self.assertTrue(client.rules.take())
 
     def test_frames_after_a_hang_up_are_ignored(self) -> None:
         client = Installation()

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import msgspec
+from msgspec import UnsetType
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
@@ -96,7 +97,7 @@ class Client:
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._inbox = Inbox(self._wanted, self._handled)
         self._sends: dict[str, list[Deferred[Sent]]] = {}
-        self._calls: dict[int | str, Deferred[Any]] = {}
+        self._calls: dict[int | str | UnsetType, Deferred[Any]] = {}
         self._free = DeferredSemaphore(CALLS)
         self._waiting: list[Deferred[None]] = []
         self._finished: list[Deferred[None]] = []

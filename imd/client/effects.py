@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import Struct, UnsetType
 
 from imd import wire
 from imd.client.values import Account, Conversation, Message, Pending
@@ -108,7 +108,7 @@ class ReceiptChanged(Struct, frozen=True, gc=False):
 class Answered(Struct, frozen=True, gc=False):
     """The answer to a request of the application."""
 
-    req: int | str
+    req: int | str | UnsetType
     frame: wire.Result | wire.Msgs | wire.Error
 
 

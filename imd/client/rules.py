@@ -217,9 +217,7 @@ class Rules:
         return self._req
 
     def _answered(self, frame: wire.Result | wire.Msgs | wire.Error) -> None:
-        req = frame.req
-        if req is not UNSET:
-            self._turn.notices.append(Answered(req, frame))
+        self._turn.notices.append(Answered(frame.req, frame))
 
     # -- inputs: frames
 
