@@ -16,9 +16,6 @@ from imd.errors import Unavailable
 
 T = TypeVar("T")
 
-#: OWASP's choice: 19 MiB, two passes, one lane; about 50 ms.
-MEMORY_KIB = 19 * 1024
-PASSES = 2
 #: Threads, and how many calls may wait for one.
 THREADS = 2
 QUEUE = 256
@@ -64,9 +61,9 @@ class BoundedPool:
 
 
 class Passwords:
-    """Hashes and verifies; ``memory_kib`` and ``passes`` are the cost of new hashes."""
+    """Hashes and verifies; ``memory_kib`` and ``passes`` over it are the cost of new hashes."""
 
-    def __init__(self, pool: Pool, memory_kib: int = MEMORY_KIB, passes: int = PASSES) -> None:
+    def __init__(self, pool: Pool, memory_kib: int, passes: int) -> None:
         self._pool = pool
         self._hasher = PasswordHasher(time_cost=passes, memory_cost=memory_kib, parallelism=1)
         self._decoy = self._hasher.hash("decoy")

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from imd import wire
 from imd.connector.connection import Connection, Socket
@@ -24,6 +25,8 @@ from imd.tasks import spawn
 
 #: Seconds between two looks at the timeouts of all connections.
 TICK = 1.0
+#: Seconds between two renewals of this node's lease in user status.
+BEAT = 5.0
 #: Clients that are sent away come back within this time, in milliseconds.
 DRAIN_SPREAD = 10_000
 
@@ -86,8 +89,7 @@ class Hub:
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
-        self._ticks = LoopingCall(self._tick)
-        self._ticks.clock = clock
+        self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._beat)))
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -195,10 +197,23 @@ class Hub:
     # -- time, and the end
 
     def start(self) -> None:
-        """Begin to watch the timeouts."""
-        self._ticks.start(TICK, now=False).addErrback(
-            lambda failure: self._log.failure("timeouts are no longer watched", failure)
-        )
+        """Begin to watch the timeouts, and to renew the lease."""
+        for seconds, loop in self._loops:
+            loop.clock = self.clock
+            loop.start(seconds).addErrback(self._ended)
+
+    def _ended(self, failure: Failure) -> None:
+        self._log.failure("a periodic task of the connections ended", failure)
+
+    async def _beat(self) -> None:
+        """Renew the lease; if it had been lost, nobody knows of our sessions any more."""
+        try:
+            if not await self._status.beat():
+                for session in tuple(self._registry):
+                    me = session.identity
+                    await self._status.register(me.user.id, me.device, me.session)
+        except Unavailable as error:
+            self._log.debug("user status does not answer: {error}", error=error)
 
     def _tick(self) -> None:
         now = self.clock.seconds()
@@ -221,8 +236,9 @@ class Hub:
             self._guarded(connection.close, Close.DRAINING, "the server restarts", retry)
         if self._connections:
             await self._gone(seconds / 2)
-        if self._ticks.running:
-            self._ticks.stop()
+        for _, loop in self._loops:
+            if loop.running:
+                loop.stop()
 
     def _gone(self, seconds: float) -> Awaitable[None]:
         """Waits until no connection is left, at most ``seconds``."""

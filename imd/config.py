@@ -1,0 +1,149 @@
+"""The configuration: defaults < TOML file < command line, checked before anything starts."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct, field
+
+from imd.errors import ConfigError
+from imd.limits import Limits
+from imd.throttle import trusts
+
+#: A configuration file is small; a larger one is a mistake.
+MOST_BYTES = 1 << 20
+ROLES = ("connector", "transfer", "all")
+LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
+
+
+class PasswordCost(Struct, frozen=True, forbid_unknown_fields=True):
+    """What hashing a password costs: memory in KiB, and passes over it (OWASP: about 50 ms)."""
+
+    memory_kib: int = 19 * 1024
+    passes: int = 2
+
+
+class Settings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Everything an operator can set; the keys are those of the file and of the options."""
+
+    role: str = "all"
+    listen: str = LISTEN
+    data: str = "./imd-data"
+    store: str = "sqlite"
+    status: str = "memory"
+    files: str = ""
+    transfer: tuple[str, ...] = ()
+    transfer_listen: str = field(name="transfer-listen", default="")
+    node: str = ""
+    auth: tuple[str, ...] = ("password",)
+    origin: tuple[str, ...] = ()
+    limits: Limits = Limits()
+    passwords: PasswordCost = PasswordCost()
+
+
+#: Keys that may hold secrets; a file with one of them must be private.
+_SECRET_SCHEMES = ("postgresql://", "redis://", "rediss://", "redis+sentinel://")
+
+
+def load(options: Mapping[str, Any], path: str | None) -> Settings:
+    """Merge and check.  ``options`` has the keys that the command line has set.
+
+    Raises ``ConfigError`` that names the key.
+    """
+    merged = (_read(Path(path)) if path else {}) | dict(options)
+    settings = _convert(merged)
+    _check(settings)
+    return settings
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            raw = file.read(MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigError("config", f"cannot read {path}: {error.strerror}") from None
+    if len(raw) > MOST_BYTES:
+        raise ConfigError("config", f"{path} is larger than {MOST_BYTES} bytes")
+    try:
+        table = tomllib.loads(raw.decode())
+    except UnicodeDecodeError:
+        raise ConfigError("config", f"{path} is not UTF-8") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError("config", f"{path}: {error}") from None
+    if _has_secret(table) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError("config", f"{path} holds secrets; run: chmod 600 {path}")
+    return table
+
+
+def _has_secret(table: Mapping[str, Any]) -> bool:
+    values = (table.get("store", ""), table.get("status", ""))
+    return any(isinstance(v, str) and v.startswith(_SECRET_SCHEMES) and "@" in v for v in values)
+
+
+def _convert(table: Mapping[str, Any]) -> Settings:
+    known = {f.encode_name: f for f in msgspec.structs.fields(Settings)}
+    for key in table:
+        if key not in known:
+            raise ConfigError(str(key), "there is no such key; see etc/imd.toml for all of them")
+    values: dict[str, Any] = {}
+    for key, value in table.items():
+        try:
+            values[known[key].name] = msgspec.convert(value, known[key].type)
+        except msgspec.ValidationError as error:
+            raise ConfigError(*_blame(key, error)) from None
+    return Settings(**values)
+
+
+def _blame(key: str, error: msgspec.ValidationError) -> tuple[str, str]:
+    """The full name of the key an error is about, and the error without its path."""
+    text, _, path = str(error).partition(" - at `$")
+    return key + path.rstrip("`"), text
+
+
+def _check(settings: Settings) -> None:
+    if settings.role not in ROLES:
+        raise ConfigError("role", f"one of {', '.join(ROLES)}")
+    _only(settings.role, "all", "role", "runs connector and transfer in one process")
+    _only(settings.store, "sqlite", "store", "is the storage of this version")
+    _only(settings.status, "memory", "status", "is the user status of this version")
+    _only(settings.files, "", "files", "is not served by this version; leave it out")
+    _only(settings.transfer, (), "transfer", "is not served by this version; leave it out")
+    _only(settings.transfer_listen, "", "transfer-listen", "is not served by this version")
+    _only(settings.auth, ("password",), "auth", "is the login of this version")
+    _check_numbers("limits", settings.limits)
+    _check_numbers("passwords", settings.passwords)
+    try:
+        trusts(settings.limits.trusted_addresses)
+    except ValueError as error:
+        raise ConfigError("limits.trusted_addresses", str(error)) from None
+
+
+def _only(value: Any, supported: Any, key: str, why: str) -> None:
+    if value != supported:
+        shown = supported[0] if isinstance(supported, tuple) and supported else supported
+        raise ConfigError(key, f'"{shown}" {why}' if shown else why)
+
+
+#: Limits that may be 0, for "no limit".
+_MAY_BE_ZERO = frozenset(("rate", "other_rate"))
+
+
+def _check_numbers(table: str, values: Limits | PasswordCost) -> None:
+    for f in msgspec.structs.fields(values):
+        value = getattr(values, f.name)
+        least = 0 if f.name in _MAY_BE_ZERO else 1
+        if isinstance(value, int | float) and not least <= value < 2**53:
+            raise ConfigError(f"{table}.{f.name}", f"a number of at least {least}")
+
+
+def argv(values: Mapping[str, Any], repeated: Sequence[str]) -> dict[str, Any]:
+    """The options that were given, as keys of the configuration."""
+    given = {key: value for key, value in values.items() if value is not None}
+    return {key: tuple(v) if key in repeated else v for key, v in given.items() if v != []}

@@ -1,0 +1,1 @@
+"""Running as a daemon."""

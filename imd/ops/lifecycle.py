@@ -1,0 +1,132 @@
+"""Starting in order, stopping in order, and failing with one line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, NoReturn
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from imd.errors import ConfigError
+
+#: What a process exits with when its configuration is at fault (sysexits.h, EX_CONFIG).
+EX_CONFIG = 78
+
+
+def fail(error: ConfigError) -> NoReturn:
+    """End the process with the one line that says what to correct."""
+    sys.stderr.write(f"imd: {error}\n")
+    raise SystemExit(EX_CONFIG)
+
+
+class Step(Service):
+    """A part of the process: ``begin`` blocks until it works, ``end`` until it is over."""
+
+    def __init__(
+        self,
+        name: str,
+        begin: Callable[[], Any],
+        end: Callable[[], Awaitable[Any] | None],
+    ) -> None:
+        self.setName(name)  # type: ignore[no-untyped-call]
+        self._begin = begin
+        self._end = end
+
+    def startService(self) -> None:
+        """Begin; what an operator can mend ends the process."""
+        super().startService()  # type: ignore[no-untyped-call]
+        try:
+            self._begin()
+        except ConfigError as error:
+            fail(error)
+
+    def stopService(self) -> Deferred[Any]:
+        """End; fires when it is over."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        ending = self._end()
+        if ending is not None:
+            await ending
+
+
+class Listener(Service):
+    """A listening port.  It is bound before anything else starts, and closed before all else."""
+
+    def __init__(self, description: str, factory: IProtocolFactory, reactor: Any) -> None:
+        self.setName("listener")  # type: ignore[no-untyped-call]
+        self._description = description
+        self._factory = factory
+        self._reactor = reactor
+        self._port: IListeningPort | None = None
+
+    def privilegedStartService(self) -> None:
+        """Bind; a port that cannot be had ends the process."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        try:
+            endpoint = serverFromString(self._reactor, self._description)
+        except (ValueError, TypeError, KeyError) as error:
+            fail(ConfigError("listen", f"{self._description}: {error}"))
+        outcome: list[Any] = []
+        endpoint.listen(self._factory).addBoth(outcome.append)
+        if outcome and isinstance(outcome[0], Failure):
+            fail(ConfigError("listen", _why(self._description, outcome[0].value)))
+        self._port = outcome[0] if outcome else None
+
+    def stopService(self) -> Deferred[Any]:
+        """Take no more connections."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        port, self._port = self._port, None
+        return maybeDeferred(port.stopListening) if port is not None else maybeDeferred(int)
+
+
+def _why(description: str, error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        reason = getattr(error.socketError, "strerror", None) or error.socketError
+        return f"cannot listen on {description}: {reason}"
+    return f"cannot listen on {description}: {error}"
+
+
+class OrderedService(Service):
+    """Children that start one after the other, and stop one after the other, last first.
+
+    Twisted's own ``MultiService`` stops all at once; but sessions must be gone before the
+    storage is that their messages go to.
+    """
+
+    _log = Logger()
+
+    def __init__(self, children: tuple[Service, ...]) -> None:
+        self.children = children
+
+    def privilegedStartService(self) -> None:
+        """What needs privileges, in order."""
+        super().privilegedStartService()  # type: ignore[no-untyped-call]
+        for child in self.children:
+            child.privilegedStartService()
+
+    def startService(self) -> None:
+        """Start in order."""
+        super().startService()  # type: ignore[no-untyped-call]
+        for child in self.children:
+            child.startService()
+
+    def stopService(self) -> Deferred[Any]:
+        """Stop in the reverse order, each when the one before is over."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for child in reversed(self.children):
+            try:
+                await maybeDeferred(child.stopService)
+            except Exception:
+                self._log.failure("{name} did not stop cleanly", name=child.name)
