@@ -1,3 +1,5 @@
 """imd: a self-hosted instant-messaging server that loses nothing it has acknowledged."""
 
-__version__ = "0.1.0"
+from imd.version import __version__
+
+__all__ = ["__version__"]

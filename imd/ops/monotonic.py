@@ -15,5 +15,6 @@ def install() -> None:
     from twisted.internet import base
     from twisted.python import runtime
 
-    runtime.seconds = runtime.Platform.seconds = time.monotonic
+    runtime.seconds = time.monotonic
+    runtime.Platform.seconds = staticmethod(time.monotonic)
     base.ReactorBase.seconds = staticmethod(time.monotonic)

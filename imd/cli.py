@@ -1,0 +1,40 @@
+"""``imd``: the tools beside the daemon."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+
+from imd.ops import monotonic
+from imd.version import __version__
+
+#: Name of a command to the module whose ``main(argv) -> int`` runs it, and what it does.
+COMMANDS = {
+    "bench": ("imd.client.bench", "measure a server, and check that it loses nothing"),
+    "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command; returns the exit code, 2 for a command that does not exist."""
+    arguments = sys.argv[1:] if argv is None else argv
+    name = arguments[0] if arguments else "--help"
+    if name in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return 0
+    if name == "--version":
+        sys.stdout.write(f"imd {__version__}\n")
+        return 0
+    if name not in COMMANDS:
+        sys.stderr.write(f"imd: {name}: no such command; see imd --help\n")
+        return 2
+    monotonic.install()
+    run: Callable[[list[str]], int] = import_module(COMMANDS[name][0]).main
+    return run(arguments[1:])
+
+
+def _usage() -> str:
+    lines = [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
+    head = "usage: imd COMMAND [OPTION …]; the server itself is: twistd imd\n"
+    return "\n".join([head, *lines, ""])

@@ -1,0 +1,56 @@
+"""How imd is built and installed."""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+VERSION: dict[str, str] = {}
+exec((HERE / "imd" / "version.py").read_text(encoding="utf-8"), VERSION)  # noqa: S102
+
+setup(
+    name="imd",
+    version=VERSION["__version__"],
+    description="A self-hosted instant-messaging server that loses nothing it has acknowledged",
+    long_description=(HERE / "README.rst").read_text(encoding="utf-8"),
+    long_description_content_type="text/x-rst",
+    license="MIT",
+    python_requires=">=3.11",
+    zip_safe=False,
+    # The explicit root makes an editable install visible to twistd as well.
+    package_dir={"": "."},
+    packages=[
+        "imd",
+        "imd.auth",
+        "imd.client",
+        "imd.connector",
+        "imd.ops",
+        "imd.status",
+        "imd.storage",
+        "twisted.plugins",
+    ],
+    package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
+    install_requires=[
+        "twisted[tls]>=26.10",
+        "autobahn>=26.7.1",
+        "txredisapi>=1.6",
+        "txpostgres==1.7.0",
+        "psycopg2-binary>=2.9.10",
+        "service-identity>=24.2",
+        "msgspec>=0.22",
+        "argon2-cffi>=25.1",
+    ],
+    extras_require={
+        "test": [
+            "coverage>=7.10",
+            "hypothesis>=6.150",
+            "openapi-spec-validator>=0.7",
+            "pytest>=9",
+            "pytest-cov>=7",
+            "pytest-twisted>=1.14.3",
+        ],
+        "lint": ["ruff>=0.17,<0.18"],
+        "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15"],
+    },
+    entry_points={"console_scripts": ["imd = imd.cli:main"]},
+)

@@ -1,0 +1,80 @@
+"""How tests run: on the reactor of pytest-twisted where they are coroutines, and never in silence."""
+
+from __future__ import annotations
+
+import functools
+import gc
+import inspect
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from imd.ops import monotonic
+
+monotonic.install()
+
+#: Seconds a coroutine may take, unless it is marked ``limit``.
+LIMIT = 30.0
+
+hypothesis.settings.register_profile(
+    "imd", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+)
+hypothesis.settings.load_profile("imd")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
+    """Give every coroutine a time limit that leaves the reactor alive."""
+    test = pyfuncitem.obj
+    if not inspect.iscoroutinefunction(test):
+        return
+    mark = pyfuncitem.get_closest_marker("limit")
+    seconds = mark.args[0] if mark else LIMIT
+
+    @functools.wraps(test)
+    def limited(*args: Any, **kwargs: Any) -> Any:
+        from twisted.internet import defer, reactor
+
+        return defer.ensureDeferred(test(*args, **kwargs)).addTimeout(seconds, reactor)  # type: ignore[arg-type]
+
+    pyfuncitem.obj = limited
+
+
+@pytest.fixture(autouse=True)
+def _nothing_fails_in_silence(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A failure that was only logged fails the test, unless the test has looked at it."""
+    from twisted.trial import unittest
+    from twisted.trial._synctest import _logObserver
+
+    if request.instance is not None and isinstance(request.instance, unittest.SynchronousTestCase):
+        # trial looks for itself.
+        yield
+        return
+    _logObserver._add()
+    try:
+        yield
+        gc.collect(0)
+        errors = _logObserver.getErrors()
+        _logObserver.flushErrors()
+    finally:
+        _logObserver._remove()
+    assert not errors, "\n".join(failure.getTraceback() for failure in errors)
+
+
+def children() -> list[str]:
+    """The command lines of the processes that this one has started."""
+    mine = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+    return [Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode() for pid in mine]
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Processes that outlive the tests are a failure."""
+    left = [line for line in children() if line.strip()]
+    if left:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        print("left running:", *left, sep="\n  ")  # noqa: T201

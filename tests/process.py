@@ -1,0 +1,157 @@
+"""A real ``twistd imd`` in a process of its own, to be killed and started again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import ProcessProtocol
+from twisted.internet.task import deferLater
+
+reactor: Any = _reactor
+
+#: Where the sources are, for children that run them as they stand.
+ROOT = Path(__file__).parent.parent
+#: Passwords are hashed as cheaply as argon2 allows, and nobody is held to a rate.
+FAST = """
+[passwords]
+memory_kib = 8
+passes = 1
+[limits]
+rate = 0
+other_rate = 0
+"""
+
+
+def free_port() -> int:
+    """A TCP port that nobody listens on just now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def twistd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    """Run ``twistd imd`` until it ends by itself, at most 30 seconds."""
+    return subprocess.run(
+        [*command(), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        cwd=cwd,
+        env=environment(),
+        check=False,
+    )
+
+
+def command() -> list[str]:
+    """The command line of the daemon, without its own options."""
+    return [sys.executable, "-c", _RUN, "-n", "--pidfile=", "imd"]
+
+
+_RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+
+def environment() -> dict[str, str]:
+    """The environment of a child: the sources, and little else."""
+    return {
+        "PATH": os.defpath,
+        "PYTHONPATH": str(ROOT),
+        "LC_ALL": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
+class _Child(ProcessProtocol):
+    def __init__(self) -> None:
+        self.output = b""
+        self.ended: Deferred[int] = Deferred()
+
+    def outReceived(self, data: bytes) -> None:
+        self.output += data
+
+    errReceived = outReceived
+
+    def processEnded(self, reason: Any) -> None:
+        self.ended.callback(reason.value.exitCode)
+
+
+class Server:
+    """One data directory and one port, and the process that serves them, if it runs."""
+
+    def __init__(self, *options: str, config: str = FAST) -> None:
+        self._top = tempfile.TemporaryDirectory(prefix="imd-server-")
+        self.directory = Path(self._top.name)
+        self.port = free_port()
+        self._options = options
+        self._child: _Child | None = None
+        self._process: Any = None
+        (self.directory / "imd.toml").write_text(config)
+
+    @property
+    def url(self) -> str:
+        """Where its WebSocket is."""
+        return f"ws://127.0.0.1:{self.port}/ws"
+
+    @property
+    def pid(self) -> int:
+        """The process."""
+        pid: int = self._process.pid
+        return pid
+
+    @property
+    def output(self) -> str:
+        """What the process has printed."""
+        return self._child.output.decode(errors="replace") if self._child else ""
+
+    async def start(self) -> None:
+        """Start the process and wait until it is ready."""
+        child = self._child = _Child()
+        arguments = [
+            *command(),
+            f"--data={self.directory / 'data'}",
+            f"--listen=tcp:{self.port}:interface=127.0.0.1",
+            f"--config={self.directory / 'imd.toml'}",
+            *self._options,
+        ]
+        death = ["setpriv", "--pdeathsig", "KILL"]
+        self._process = reactor.spawnProcess(
+            child, "/usr/bin/setpriv", death + arguments, env=environment(), path=self._top.name
+        )
+        for _ in range(600):
+            if self._answers():
+                return
+            if child.ended.called:
+                break
+            await deferLater(reactor, 0.05, lambda: None)
+        raise AssertionError(f"the server does not start:\n{self.output}")
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), 1) as probe:
+                probe.sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+                return b" 200 " in probe.recv(64)
+        except OSError:
+            return False
+
+    async def kill(self, number: int = signal.SIGKILL) -> int | None:
+        """Send a signal and wait for the end; the exit code, None if a signal ended it."""
+        child, self._child = self._child, None
+        if child is None:
+            return None
+        if not child.ended.called:
+            self._process.signalProcess(number)
+        return await child.ended
+
+    async def close(self) -> None:
+        """End the process and remove the directory."""
+        await self.kill()
+        self._top.cleanup()
