@@ -104,17 +104,6 @@ class R1OutboxTests(SynchronousTestCase):
         self.assertEqual(ids(client.sent(wire.Send)), ["b"])
         self.assertEqual([r.code for r in client.told(effects.SendRefused)], ["expired"])
 
-    def test_slow_acks_empty_the_window_before_more_is_sent(self) -> None:
-        client = Installation()
-        client.connect([head(0)], limits=wire.Limits(2, 100, 100, 65536, 64))
-        for id in "abcd":
-            client.send(id)
-        client.advance(2)
-        client.receive(wire.Ack("a", CONVERSATION, 1, 5))
-        self.assertEqual(ids(client.sent(wire.Send)), ["a", "b"])
-        client.receive(wire.Ack("b", CONVERSATION, 2, 5))
-        self.assertEqual(ids(client.sent(wire.Send)), ["c", "d"])
-
 
 class R2ResendTests(SynchronousTestCase):
     """After every welcome, and only then, all that was not acknowledged goes again."""

@@ -28,7 +28,7 @@ NOWHERE = "ws://127.0.0.1:1/ws"
 
 
 def start(action: str, *args: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603
+    return subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(action=action), NOWHERE, *args],
         cwd=ROOT,
         stdout=subprocess.PIPE,

@@ -20,14 +20,10 @@ EXPIRES = 7 * 86_400_000
 
 
 class Pace(Struct, frozen=True):
-    """How the outbox treats a slow server; seconds."""
+    """How long the outbox waits; seconds."""
 
     #: No ``ack`` for so long: the session is taken for dead (R2).
     ack_timeout: float = 20.0
-    #: An ``ack`` that took so long says that the server holds us to its rate.  From there
-    #: the window is emptied before more is sent, or the server would see us above the rate
-    #: without a pause, and close the session as abusive (protocol §8).
-    drain_after: float = 1.0
 
 
 class Outbox:
@@ -43,7 +39,6 @@ class Outbox:
         self._flying: dict[str, float] = {}
         self._window = 0
         self._frame_bytes = 0
-        self._draining = False
         self._held = False
 
     def __len__(self) -> int:
@@ -73,7 +68,6 @@ class Outbox:
         """R2: a session begins; all that is not acknowledged goes again, in the old order."""
         self._window, self._frame_bytes = limits.inflight, limits.frame_bytes
         self._flying.clear()
-        self._draining = False
         for entry in list(self._entries.values()):
             if wall_ms - entry.since > EXPIRES:
                 self._refuse(turn, entry, "expired", "nobody could be reached for a week")
@@ -90,7 +84,7 @@ class Outbox:
 
     def transmit(self, turn: Turn, now: float) -> None:
         """R1: in order, and never more than the window without an ``ack``."""
-        if self._draining or self._held:
+        if self._held:
             return
         while self._waiting and len(self._flying) < self._window:
             entry = self._waiting.popleft()
@@ -103,21 +97,21 @@ class Outbox:
             body = Raw(entry.body)
             turn.frames.append(wire.Send(entry.id, entry.conversation, entry.kind, body))
 
-    def acked(self, turn: Turn, id: str, seq: int, at: int, now: float) -> Pending | None:
+    def acked(self, turn: Turn, id: str, seq: int, at: int) -> Pending | None:
         """The server has committed ``id``: returns its entry, or None for one long settled."""
-        entry = self._settle(turn, id, now)
+        entry = self._settle(turn, id)
         if entry is not None:
             turn.notices.append(Acked(id, entry.conversation, seq, at))
         return entry
 
-    def seen(self, turn: Turn, message: Message, now: float) -> None:
+    def seen(self, turn: Turn, message: Message) -> None:
         """R5: my own message in the log is as good as its ``ack``."""
         if message.id in self._entries:
-            self.acked(turn, message.id, message.seq, message.at, now)
+            self.acked(turn, message.id, message.seq, message.at)
 
-    def nacked(self, turn: Turn, frame: wire.Nack, now: float) -> None:
+    def nacked(self, turn: Turn, frame: wire.Nack) -> None:
         """The server will never store this one."""
-        entry = self._settle(turn, frame.id, now)
+        entry = self._settle(turn, frame.id)
         if entry is not None:
             message = frame.message if isinstance(frame.message, str) else ""
             turn.notices.append(SendRefused(frame.id, frame.code, message))
@@ -131,13 +125,9 @@ class Outbox:
         self._entries = {entry.id: entry for entry in entries} | self._entries
         self._waiting.extendleft(reversed(entries))
 
-    def _settle(self, turn: Turn, id: str, now: float) -> Pending | None:
+    def _settle(self, turn: Turn, id: str) -> Pending | None:
         entry = self._entries.pop(id, None)
-        sent = self._flying.pop(id, None)
-        if sent is not None and now - sent > self._pace.drain_after:
-            self._draining = True
-        if not self._flying:
-            self._draining = False
+        self._flying.pop(id, None)
         if entry is not None:
             turn.writes.append(DropPending(id))
         return entry

@@ -344,13 +344,13 @@ class Rules:
     def _own(self, message: Message) -> None:
         """R5: my own message ends its wait wherever it turns up; then R3."""
         if message.sender == self.account.user:
-            self._outbox.seen(self._turn, message, self._now)
+            self._outbox.seen(self._turn, message)
         if not self._unknown(message.conversation):
             self._conversations.message(self._turn, message, self._now)
 
     def _ack(self, frame: wire.Ack) -> None:
         """The server pushes my messages to my other devices only: this is all I get of them."""
-        entry = self._outbox.acked(self._turn, frame.id, frame.seq, frame.at, self._now)
+        entry = self._outbox.acked(self._turn, frame.id, frame.seq, frame.at)
         if entry is None:
             return
         user, device = self.account.user, self.account.device
@@ -360,7 +360,7 @@ class Rules:
         self._own(message)
 
     def _nack(self, frame: wire.Nack) -> None:
-        self._outbox.nacked(self._turn, frame, self._now)
+        self._outbox.nacked(self._turn, frame)
 
     def _msgs(self, frame: wire.Msgs) -> None:
         """The answer to a fetch, or what came along with the heads."""
@@ -375,7 +375,7 @@ class Rules:
         """R5 for a run of the log."""
         for item in frame.items:
             if item.sender == self.account.user:
-                self._outbox.seen(self._turn, received(frame.conversation, item), self._now)
+                self._outbox.seen(self._turn, received(frame.conversation, item))
 
     def _answer(self, req: int | str) -> Callable[[Any], None] | None:
         self._waits.pop(req, None)
