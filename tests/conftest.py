@@ -77,4 +77,4 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     left = [line for line in children() if line.strip()]
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print("left running:", *left, sep="\n  ")  # noqa: T201
+        print("left running:", *left, sep="\n  ")
