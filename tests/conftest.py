@@ -1,4 +1,4 @@
-"""How tests run: on the reactor of pytest-twisted where they are coroutines, and never in silence."""
+"""How tests run: coroutines on the reactor of pytest-twisted, and no failure in silence."""
 
 from __future__ import annotations
 

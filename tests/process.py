@@ -81,7 +81,8 @@ class _Child(ProcessProtocol):
     errReceived = outReceived
 
     def processEnded(self, reason: Any) -> None:
-        self.ended.callback(reason.value.exitCode)
+        code, number = reason.value.exitCode, reason.value.signal
+        self.ended.callback(-number if code is None else code)
 
 
 class Server:
@@ -143,7 +144,7 @@ class Server:
             return False
 
     async def kill(self, number: int = signal.SIGKILL) -> int | None:
-        """Send a signal and wait for the end; the exit code, None if a signal ended it."""
+        """Send a signal and wait for the end; the exit code, or the signal as a negative number."""
         child, self._child = self._child, None
         if child is None:
             return None
