@@ -22,6 +22,7 @@ setup(
     packages=[
         "imd",
         "imd.auth",
+        "imd.bench",
         "imd.client",
         "imd.connector",
         "imd.ops",

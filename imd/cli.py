@@ -11,7 +11,7 @@ from imd.version import __version__
 
 #: Name of a command to the module whose ``main(argv) -> int`` runs it, and what it does.
 COMMANDS = {
-    "bench": ("imd.client.bench", "measure a server, and check that it loses nothing"),
+    "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
 }
 
