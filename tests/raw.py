@@ -136,9 +136,7 @@ async def post(
     headers = {"Content-Type": "application/json"} | headers
     if token is not None:
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(  # noqa: S310
-        f"http://127.0.0.1:{port}{path}", raw, headers, method="POST"
-    )
+    request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", raw, headers, method="POST")
     return await deferToThread(_fetch, request)
 
 

@@ -176,9 +176,7 @@ async def test_locked_after_too_many_wrong_passwords_even_for_the_right_one(
             server.port, "/v1/account.login", login_with | {"password": "no"}
         )
         assert status == 401
-    status, body = await post(
-        server.port, "/v1/account.login", login_with | {"password": "secret"}
-    )
+    status, body = await post(server.port, "/v1/account.login", login_with | {"password": "secret"})
     assert (status, body["error"]["code"]) == (429, "locked")
 
 
@@ -235,7 +233,13 @@ async def test_4006_for_a_rate_held_too_long(tight: Server) -> None:
 
 @pytest.mark.parametrize(
     "payload",
-    [b"not json", b"\xef\xbb\xbf{}", '{"type":"hello"}'.encode("utf-16"), b'{"type":"shout"}', b"["],
+    [
+        b"not json",
+        b"\xef\xbb\xbf{}",
+        '{"type":"hello"}'.encode("utf-16"),
+        b'{"type":"shout"}',
+        b"[",
+    ],
 )
 async def test_4500_for_what_is_no_frame(server: Server, payload: bytes) -> None:
     raw = await login(server.port, "alice")

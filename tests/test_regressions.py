@@ -122,7 +122,7 @@ async def test_d7_thousands_of_closed_connections_leave_no_memory_and_no_work(
             raw = await resume(server.port, alice.welcome["token"])
             raw.transport.abortConnection()
             await raw.closed
-        with open(f"/proc/{server.pid}/statm") as statm:  # noqa: ASYNC230
+        with open(f"/proc/{server.pid}/statm") as statm:
             return int(statm.read().split()[1]) * 4
 
     await churn(300)

@@ -44,11 +44,11 @@ def main(argv: list[str]) -> int:
             if result.check(BenchError) is None:
                 result.printTraceback(sys.stderr)
             outcome.append(1)
-        if reactor.running:  # type: ignore[attr-defined]
-            reactor.stop()  # type: ignore[attr-defined]
+        if reactor.running:
+            reactor.stop()
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(begin)
+    reactor.run()
     return outcome[0] if outcome else 1
 
 

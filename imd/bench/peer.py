@@ -85,7 +85,7 @@ class Peer(WebSocketClientProtocol):
         for start in range(0, len(out), wire.MAX_BATCH):
             batch = out[start : start + wire.MAX_BATCH]
             payload = wire.encode(batch[0] if len(batch) == 1 else batch)
-            self.sendMessage(payload)
+            self.sendMessage(payload)  # type: ignore[no-untyped-call]
             self.messages_out += 1
             self.frames_out += len(batch)
 

@@ -155,4 +155,4 @@ def _authorities(path: str) -> Any:
     end = "-----END CERTIFICATE-----"
     blocks = [block + end for block in text.split(end)[:-1]]
     certificates = [Certificate.loadPEM(block.encode()) for block in blocks]
-    return trustRootFromCertificates(certificates)  # type: ignore[no-untyped-call]
+    return trustRootFromCertificates(certificates)
