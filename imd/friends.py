@@ -37,7 +37,7 @@ class Friends:
         self,
         storage: Storage,
         registry: Registry,
-        covered: Callable[[str], None],
+        covered: Callable[[str | None], None],
         clock: Clock,
         sources: Sources,
         limits: Limits,

@@ -17,6 +17,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from imd.errors import Close
+from imd.hints import AnyHint
 from imd.model import (
     Appended,
     Cursor,
@@ -32,17 +33,21 @@ from imd.model import (
 
 
 class AppendResult(Struct, frozen=True):
-    """What a commit did, in batch order; ``token`` covers this commit and all before it."""
+    """What a commit did, in batch order.
+
+    ``token`` covers this commit and all before it; None where other nodes commit as well, so
+    that only a ``Feed`` can tell what is covered.
+    """
 
     decisions: tuple[Appended, ...]
-    token: str
+    token: str | None
 
 
 class AdvanceResult(Struct, frozen=True):
     """The cursors that really grew; ``token`` as in ``AppendResult``."""
 
     changes: tuple[CursorChange, ...]
-    token: str
+    token: str | None
 
 
 class FriendshipResult(Struct, frozen=True):
@@ -59,7 +64,7 @@ class FriendshipResult(Struct, frozen=True):
     theirs: Friend | None
     conversation: int | None
     opened: bool
-    token: str
+    token: str | None
 
 
 class MessageStorage(Protocol):
@@ -190,6 +195,46 @@ class Storage(MessageStorage, AccountStorage, FriendStorage, Protocol):
         """Prove that the engine answers."""
 
 
+class FeedHead(Struct, frozen=True):
+    """A conversation that has messages up to ``last``, or was opened or closed."""
+
+    conversation: int
+    last: int
+    members: tuple[int, ...]
+
+
+class FeedPage(Struct, frozen=True):
+    """What was committed after a token; the newest of each kind, and some of it twice.
+
+    ``token`` covers all of it.  ``complete`` is false when the token that was asked for is
+    older than what is kept: nobody can tell then what was missed.
+    """
+
+    heads: tuple[FeedHead, ...]
+    cursors: tuple[CursorChange, ...]
+    #: Users whose friend list, devices or account changed.
+    accounts: tuple[int, ...]
+    token: str
+    complete: bool = True
+
+
+class Feed(Protocol):
+    """Storage that several nodes write to: what the others have committed.
+
+    Written in the same transaction as the change itself, so that a change without its
+    entry does not exist.
+    """
+
+    async def feed(self, since: str | None) -> FeedPage:
+        """Everything committed after ``since``, and perhaps some of what came before.
+
+        Without ``since`` nothing but a token to begin with.
+        """
+
+    async def purge(self) -> None:
+        """Forget entries that are older than ten minutes."""
+
+
 class Passwords(Protocol):
     """Hashes of passwords, made and checked away from the reactor."""
 
@@ -234,6 +279,36 @@ class UserStatus(Protocol):
         """Renew the lease of this node.  False: it had been lost, or this is the first beat;
         every session of this node must be registered again.
         """
+
+
+class Transfer(Protocol):
+    """The way to other nodes.  It carries hints (``imd.hints``) and holds nothing durable."""
+
+    @property
+    def attached(self) -> bool:
+        """Whether hints can leave this node now."""
+
+    def forward(self, node: str | None, hint: AnyHint) -> None:
+        """Queue a hint for a node, or for all others (None).
+
+        Never waits and never fails: what cannot be carried is dropped, and its receivers are
+        told ``lost`` as soon as they can be reached.
+        """
+
+
+class Arrivals(Protocol):
+    """Whoever is told what comes from other nodes."""
+
+    def received(self, source: str, hints: Sequence[AnyHint]) -> None:
+        """Hints of another node, in the order in which it forwarded them."""
+
+    def lost(self) -> None:
+        """Hints for this node may have been lost: the link broke or is back, or a queue ran
+        over somewhere.  What was missed has to be looked for in the ``Feed``.
+        """
+
+    def unreachable(self, node: str) -> None:
+        """A node is gone, or is not attached; what it had not forwarded has to be looked for."""
 
 
 class LiveSession(Protocol):

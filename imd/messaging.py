@@ -4,8 +4,9 @@ Everything a client is told was committed first (protocol §1).  Pushes are hint
 session that cannot take one remembers that it is behind and gets a ``head`` later.
 
 The sync token.  ``token`` covers every commit whose pushes were handed to the sessions
-of this process.  That holds because storage reports commits in order, and because the
-pushes of a commit happen before anything is awaited.
+of this process.  Where this process is the only one that commits, that holds because
+storage reports commits in order, and because the pushes of a commit happen before anything
+is awaited; elsewhere a commit has no token, and the sweep of the feed brings one.
 """
 
 from __future__ import annotations
@@ -71,9 +72,10 @@ class Messaging:
         #: Covers what was pushed; None until the first commit of this process.
         self.token: str | None = None
 
-    def covered(self, token: str) -> None:
-        """Everything up to ``token`` was pushed."""
-        self.token = token
+    def covered(self, token: str | None) -> None:
+        """Everything up to ``token`` was pushed; None says nothing."""
+        if token is not None:
+            self.token = token
 
     # -- sending
 
@@ -97,7 +99,7 @@ class Messaging:
             pending.origin.settle(_verdict(pending, decision))
             if decision.outcome is Outcome.NEW:
                 self._push_message(pending, decision)
-        self.token = result.token
+        self.covered(result.token)
         self._call_waiting()
 
     def poisoned(self, pending: Pending) -> None:
@@ -149,7 +151,7 @@ class Messaging:
     def _advanced(self, marks: Mapping[Key, Mark], result: AdvanceResult) -> None:
         for change in result.changes:
             self._push_receipt(marks[change.cursor.conversation, change.cursor.user], change)
-        self.token = result.token
+        self.covered(result.token)
 
     def _push_receipt(self, mark: Mark, change: CursorChange) -> None:
         cursor = change.cursor
