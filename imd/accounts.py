@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from msgspec import UNSET, Struct
@@ -11,11 +11,12 @@ from msgspec import UNSET, Struct
 from imd import methods, names, wire
 from imd.errors import Close, Code, Refusal, SessionRefused
 from imd.friends import Friends
+from imd.hints import Notify, Revoke
 from imd.interfaces import AccountStorage, Passwords
 from imd.limits import Limits
 from imd.methods import METHODS
 from imd.model import NOBODY, Device, Identity, User
-from imd.registry import Registry
+from imd.routing import Routing
 from imd.tasks import Clock
 from imd.throttle import Keyed, Locks, network_of, trusts
 from imd.wire import UserRef
@@ -50,7 +51,7 @@ class Accounts:
         storage: AccountStorage,
         passwords: Passwords,
         friends: Friends,
-        registry: Registry,
+        routing: Routing,
         clock: Clock,
         sources: Sources,
         limits: Limits,
@@ -58,7 +59,7 @@ class Accounts:
         self._storage = storage
         self._passwords = passwords
         self._friends = friends
-        self._registry = registry
+        self._routing = routing
         self._clock = clock
         self._sources = sources
         self._limits = limits
@@ -224,24 +225,17 @@ class Accounts:
 
     # -- devices that are gone
 
-    def _revoked(self, me: Identity, devices: Iterable[int]) -> None:
+    def _revoked(self, me: Identity, devices: tuple[int, ...]) -> None:
         """Tell the user's sessions, and end those of the devices."""
         for device in devices:
             event = wire.encode(wire.Event("device.revoked", {"device": device}))
-            for session in self._registry.sessions(me.user.id):
-                session.notify(event)
-            self._close(me.user.id, (device,))
+            self._routing.tell(Notify((me.user.id,), event))
+        self._close(me.user.id, devices)
 
-    def _close(self, user: int, devices: Iterable[int]) -> None:
-        gone = frozenset(devices)
-        if gone:
+    def _close(self, user: int, devices: tuple[int, ...]) -> None:
+        if devices:
             # Later in this turn, so that the device that asked for it gets its answer first.
-            self._clock.callLater(0, self._close_now, user, gone)
-
-    def _close_now(self, user: int, devices: frozenset[int]) -> None:
-        for session in self._registry.sessions(user):
-            if session.identity.device in devices:
-                session.close(Close.BAD_CREDENTIALS, "this device was logged out")
+            self._clock.callLater(0, self._routing.tell, Revoke(user, devices))
 
 
 _TOKEN_FIRST = Code.UNAUTHORIZED, "send a token: Authorization: Bearer …"

@@ -9,10 +9,11 @@ from msgspec import UNSET, Struct
 
 from imd import methods, names, wire
 from imd.errors import Code, Refusal
+from imd.hints import Notify, Push
 from imd.interfaces import FriendshipResult, Storage
 from imd.limits import Limits
 from imd.model import Friend, FriendState, Identity, User
-from imd.registry import Registry
+from imd.routing import Routing
 from imd.tasks import Clock
 from imd.throttle import Keyed
 
@@ -36,14 +37,14 @@ class Friends:
     def __init__(
         self,
         storage: Storage,
-        registry: Registry,
+        routing: Routing,
         covered: Callable[[str | None], None],
         clock: Clock,
         sources: Sources,
         limits: Limits,
     ) -> None:
         self._storage = storage
-        self._registry = registry
+        self._routing = routing
         self._covered = covered
         self._clock = clock
         self._sources = sources
@@ -107,8 +108,7 @@ class Friends:
         poke = wire.encode(wire.Poke(conversation, 0))
         for user, other in ((me, peer), (peer, me)):
             self._notify(user.id, "friend.accepted", other, conversation=conversation)
-            for session in self._registry.sessions(user.id):
-                session.push(conversation, poke)
+        self._routing.tell(Push((me.id, peer.id), conversation, 0, poke))
 
     def _notify(
         self, user: int, event: str, other: User, note: str = "", conversation: int = 0
@@ -118,9 +118,7 @@ class Friends:
             data["note"] = note
         if conversation:
             data["conv"] = conversation
-        frame = wire.encode(wire.Event(event, data))
-        for session in self._registry.sessions(user):
-            session.notify(frame)
+        self._routing.tell(Notify((user,), wire.encode(wire.Event(event, data))))
 
 
 def _item(friend: Friend) -> methods.FriendItem:

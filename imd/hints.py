@@ -17,7 +17,7 @@ class Hint(Struct, frozen=True, array_like=True, gc=False):
 class Push(Hint, frozen=True, tag=1):
     """Push ``frame`` about ``conversation`` to the sessions of ``users``.
 
-    ``seq`` is that of the message in it; 0 for a receipt, a poke or an event.
+    ``seq`` is that of the message in it, or the last that it tells of.
     """
 
     users: tuple[int, ...]
@@ -48,4 +48,14 @@ class Replace(Hint, frozen=True, tag=4):
     session: int
 
 
-AnyHint = Push | Notify | Revoke | Replace
+class Receipt(Hint, frozen=True, tag=5):
+    """Tell ``users`` how far ``user`` got in ``conversation``."""
+
+    users: tuple[int, ...]
+    conversation: int
+    user: int
+    delivered: int
+    read: int
+
+
+AnyHint = Push | Notify | Revoke | Replace | Receipt

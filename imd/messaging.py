@@ -19,12 +19,13 @@ from twisted.internet.defer import DeferredSemaphore
 
 from imd import wire
 from imd.errors import Close, Code
+from imd.hints import Push, Receipt
 from imd.interfaces import AdvanceResult, AppendResult, LiveSession, MessageStorage
 from imd.lane import Lane, Origin, Pending
 from imd.limits import Limits
 from imd.marks import Key, Mark, Marks
 from imd.model import Appended, Cursor, CursorChange, Head, Message, NewMessage, Outcome
-from imd.registry import Registry
+from imd.routing import Routing
 from imd.tasks import Clock, sleep
 
 #: Heads in one ``heads`` frame.
@@ -56,13 +57,13 @@ class Messaging:
     def __init__(
         self,
         storage: MessageStorage,
-        registry: Registry,
+        routing: Routing,
         clock: Clock,
         now_ms: Callable[[], int],
         limits: Limits,
     ) -> None:
         self._storage = storage
-        self._registry = registry
+        self._routing = routing
         self._limits = limits
         self._clock = clock
         self._lanes = (Lane(storage, clock, now_ms, limits, self),)
@@ -135,12 +136,10 @@ class Messaging:
                 call()
 
     def _push_message(self, pending: Pending, decision: Appended) -> None:
-        frame = _msg(pending.message, decision)
-        conversation = pending.message.conversation
-        for user in decision.members:
-            for session in self._registry.sessions(user):
-                if session is not pending.origin:
-                    session.push(conversation, frame)
+        message = pending.message
+        frame = _msg(message, decision)
+        push = Push(decision.members, message.conversation, decision.seq, frame)
+        self._routing.tell(push, but=pending.origin)
 
     # -- cursors
 
@@ -155,13 +154,12 @@ class Messaging:
 
     def _push_receipt(self, mark: Mark, change: CursorChange) -> None:
         cursor = change.cursor
-        frame = _receipt(cursor)
         # The session that asked for exactly this knows it already.
         told = (cursor.delivered, cursor.read) == (mark.delivered, mark.read)
-        for user in change.members:
-            for session in self._registry.sessions(user):
-                if not (told and session is mark.by):
-                    session.push(cursor.conversation, frame)
+        receipt = Receipt(
+            change.members, cursor.conversation, cursor.user, cursor.delivered, cursor.read
+        )
+        self._routing.tell(receipt, but=mark.by if told else None)
 
     # -- reading
 

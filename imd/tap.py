@@ -28,12 +28,15 @@ from imd.connector.http import Front  # noqa: E402
 from imd.connector.hub import Hub  # noqa: E402
 from imd.connector.site import Crowd, ImdSite  # noqa: E402
 from imd.connector.websocket import ClientFactory, WebSocketPort  # noqa: E402
+from imd.delivery import Delivery  # noqa: E402
 from imd.errors import ConfigError  # noqa: E402
 from imd.friends import Friends  # noqa: E402
 from imd.limits import Limits  # noqa: E402
 from imd.messaging import Messaging  # noqa: E402
+from imd.online import Online  # noqa: E402
 from imd.ops.lifecycle import Listener, OrderedService, Step, fail  # noqa: E402
 from imd.registry import Registry  # noqa: E402
+from imd.routing import Routing  # noqa: E402
 from imd.status.memory import MemoryUserStatus  # noqa: E402
 from imd.storage.sqlite import SqliteStorage  # noqa: E402
 from imd.throttle import Keyed, TokenBucket  # noqa: E402
@@ -183,14 +186,15 @@ class Daemon:
         storage, limits = self._storage, settings.limits
         assert storage is not None  # noqa: S101
         registry = Registry()
-        messaging = Messaging(storage, registry, clock, sources.now_ms, limits)
-        friends = Friends(storage, registry, messaging.covered, clock, sources, limits)
-        accounts = Accounts(storage, self._passwords, friends, registry, clock, sources, limits)
+        routing = Routing(Delivery(registry))
+        status = MemoryUserStatus(self._node, clock)
+        messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
+        friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
+        accounts = Accounts(storage, self._passwords, friends, routing, clock, sources, limits)
         self._hub = Hub(
             accounts=accounts,
             messaging=messaging,
-            registry=registry,
-            status=MemoryUserStatus(self._node, clock),
+            online=Online(self._node, registry, status, routing),
             rates=Rates(limits),
             limits=limits,
             clock=clock,

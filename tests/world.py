@@ -41,12 +41,15 @@ from imd.client.rules import Login, Rules
 from imd.client.values import Account, Conversation, Message, Pending, Saved
 from imd.connector.connection import Connection
 from imd.connector.hub import Hub
+from imd.delivery import Delivery
 from imd.errors import Close, Code, SessionRefused
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Device as DeviceRow
 from imd.model import Head, Identity
+from imd.online import Online
 from imd.registry import Registry
+from imd.routing import Routing
 from tests.inline import open_storage
 
 WALL = 1_790_000_000_000
@@ -133,12 +136,12 @@ class Server:
         self.gate = Gate(storage)
         self.alive = True
         registry = Registry()
-        messaging = Messaging(self.gate, registry, clock, lambda: WALL, limits)
+        routing = Routing(Delivery(registry))
+        messaging = Messaging(self.gate, routing, clock, lambda: WALL, limits)
         self.hub = Hub(
             accounts=Tokens(storage),  # type: ignore[arg-type]
             messaging=messaging,
-            registry=registry,
-            status=Nobody(),  # type: ignore[arg-type]
+            online=Online("a", registry, Nobody(), routing),  # type: ignore[arg-type]
             rates=Unlimited(),
             limits=limits,
             clock=clock,  # type: ignore[arg-type]

@@ -14,12 +14,11 @@ from twisted.python.failure import Failure
 
 from imd import wire
 from imd.connector.connection import Connection, Socket
-from imd.errors import Close, Unavailable
-from imd.interfaces import UserStatus
+from imd.errors import Close
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Identity
-from imd.registry import Registry
+from imd.online import Online
 from imd.session import Bucket
 from imd.tasks import spawn
 
@@ -68,8 +67,7 @@ class Hub:
         *,
         accounts: Accounts,
         messaging: Messaging,
-        registry: Registry,
-        status: UserStatus,
+        online: Online,
         rates: Rates,
         limits: Limits,
         clock: IReactorTime,
@@ -83,13 +81,12 @@ class Hub:
         self.send_bucket = rates.sends
         self.other_bucket = rates.others
         self._accounts = accounts
-        self._registry = registry
-        self._status = status
+        self._online = online
         self._fraction = fraction
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
-        self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._beat)))
+        self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._online.beat)))
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -104,8 +101,8 @@ class Hub:
 
     def retire(self, connection: Connection) -> None:
         """No more pushes for this connection; it may still be closing."""
-        if connection.known and self._registry.remove(connection):
-            spawn(self._unregister(connection.identity), self._log, "leaving user status")
+        if connection.known:
+            spawn(self._online.leave(connection), self._log, "leaving")
 
     def leave(self, connection: Connection) -> None:
         """A connection is gone."""
@@ -116,31 +113,8 @@ class Hub:
             empty.callback(None)
 
     async def enter(self, connection: Connection) -> bool:
-        """Make a session reachable: first here, then in user status.
-
-        Without user status it goes on: senders then reach everybody some other way.
-        False: the session was outranked by a newer one of the same device, or is gone.
-        """
-        if not self._registry.add(connection):
-            return False
-        me = connection.identity
-        try:
-            other = await self._status.register(me.user.id, me.device, me.session)
-        except Unavailable:
-            other = None
-        if connection not in self._registry.sessions(me.user.id):
-            await self._unregister(me)
-            return False
-        if other is not None and other.session > me.session:
-            connection.close(Close.REPLACED, "replaced by a newer session of this device")
-            return False
-        return True
-
-    async def _unregister(self, me: Identity) -> None:
-        try:
-            await self._status.unregister(me.user.id, me.device, me.session)
-        except Unavailable:
-            self._log.debug("{user} stays in user status for now", user=me.user.id)
+        """Make a session reachable; false if it was outranked, or is gone."""
+        return await self._online.enter(connection)
 
     # -- into the application
 
@@ -204,16 +178,6 @@ class Hub:
 
     def _ended(self, failure: Failure) -> None:
         self._log.failure("a periodic task of the connections ended", failure)
-
-    async def _beat(self) -> None:
-        """Renew the lease; if it had been lost, nobody knows of our sessions any more."""
-        try:
-            if not await self._status.beat():
-                for session in tuple(self._registry):
-                    me = session.identity
-                    await self._status.register(me.user.id, me.device, me.session)
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
 
     def _tick(self) -> None:
         now = self.clock.seconds()

@@ -1,0 +1,70 @@
+"""From hints to the sessions of this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from imd import wire
+from imd.errors import Close
+from imd.hints import AnyHint, Notify, Push, Receipt, Replace, Revoke
+from imd.interfaces import LiveSession
+from imd.registry import Registry
+
+
+class Delivery:
+    """Tells the sessions in a registry what they have to hear."""
+
+    def __init__(self, registry: Registry) -> None:
+        self._registry = registry
+
+    def deliver(self, hint: AnyHint, but: LiveSession | None = None) -> bool:
+        """Carry a hint out for every session it concerns, except ``but``.
+
+        False if none of its users has a session here.
+        """
+        match hint:
+            case Push(users, conversation, _, frame):
+                return self._push(users, conversation, frame, but)
+            case Receipt(users, conversation, user, delivered, read):
+                frame = wire.encode(wire.Receipt(conversation, user, delivered, read))
+                return self._push(users, conversation, frame, but)
+            case Notify(users, frame):
+                return self._notify(users, frame)
+            case Revoke(user, devices):
+                return self._revoke(user, devices)
+            case Replace(user, device, session):
+                return self._replace(user, device, session)
+
+    def _push(
+        self, users: Iterable[int], conversation: int, frame: bytes, but: LiveSession | None
+    ) -> bool:
+        found = False
+        for user in users:
+            for session in self._registry.sessions(user):
+                found = True
+                if session is not but:
+                    session.push(conversation, frame)
+        return found
+
+    def _notify(self, users: Iterable[int], frame: bytes) -> bool:
+        found = False
+        for user in users:
+            for session in self._registry.sessions(user):
+                found = True
+                session.notify(frame)
+        return found
+
+    def _revoke(self, user: int, devices: Sequence[int]) -> bool:
+        sessions = self._registry.sessions(user)
+        for session in sessions:
+            if session.identity.device in devices:
+                session.close(Close.BAD_CREDENTIALS, "this device was logged out")
+        return bool(sessions)
+
+    def _replace(self, user: int, device: int, counter: int) -> bool:
+        sessions = self._registry.sessions(user)
+        for session in sessions:
+            me = session.identity
+            if me.device == device and me.session < counter:
+                session.close(Close.REPLACED, "replaced by a newer session of this device")
+        return bool(sessions)

@@ -1,0 +1,196 @@
+"""The one reconciler: whatever hints did not bring, the feed in storage does.
+
+Every node reads the feed every few seconds, and soon after anything by which hints may have
+been lost.  What its sessions were not told yet it tells them; so a hint that is lost costs
+time, and never a message.  Afterwards the token of the feed is one from which every session
+may sync: it was told all that came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.logger import Logger
+
+from imd import wire
+from imd.delivery import Delivery
+from imd.errors import Close, Unavailable
+from imd.hints import Push, Receipt, Revoke
+from imd.interfaces import AccountStorage, Feed, FeedPage
+from imd.online import Online
+from imd.recent import Recent
+from imd.registry import Registry
+from imd.tasks import Clock, spawn
+
+#: Seconds between two sweeps, and between two while hints are known not to come through.
+INTERVAL = 4.0
+SOON = 0.5
+#: Seconds for which ``Recent`` keeps what was pushed, at least.
+REMEMBER = 15.0
+#: Seconds between two purges of the feed.
+PURGE = 60.0
+#: Users that others look for here in vain, remembered until the next sweep.
+MAX_STRAYS = 1000
+
+
+class Sweep:
+    """Reads the feed and repairs; ``covered`` takes the token of each sweep.
+
+    ``degraded`` says whether some hints cannot come through now.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        storage: AccountStorage,
+        feed: Feed,
+        registry: Registry,
+        online: Online,
+        recent: Recent,
+        covered: Callable[[str], None],
+        degraded: Callable[[], bool],
+        clock: Clock,
+    ) -> None:
+        self._storage = storage
+        self._feed = feed
+        self._registry = registry
+        self._online = online
+        self._recent = recent
+        self._delivery = Delivery(registry)
+        self._covered = covered
+        self._degraded = degraded
+        self._clock = clock
+        self._token: str | None = None
+        self._timer: IDelayedCall | None = None
+        self._busy = self._wanted = self._running = self._failing = False
+        self._ended = self._turned = self._purged = clock.seconds()
+        self._strays: set[int] = set()
+        #: Conversations, cursors and devices that sessions had to be told of by a sweep.
+        self.repaired = 0
+
+    def start(self) -> None:
+        """Sweep now, and from now on."""
+        self._running = True
+        self._begin()
+
+    def stop(self) -> None:
+        """Begin no more sweeps."""
+        self._running = False
+        self._cancel()
+
+    def soon(self) -> None:
+        """Hints may have been lost: do not wait for the next interval."""
+        self._wanted = True
+        if self._running and not self._busy:
+            self._schedule()
+
+    def stray(self, users: Iterable[int]) -> None:
+        """Others believe that these users are here."""
+        if len(self._strays) < MAX_STRAYS:
+            self._strays.update(users)
+
+    # -- when
+
+    def _schedule(self) -> None:
+        self._cancel()
+        hurry = self._wanted or self._failing or self._degraded()
+        due = self._ended + (SOON if hurry else INTERVAL)
+        self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._begin)
+
+    def _cancel(self) -> None:
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+        self._timer = None
+
+    def _begin(self) -> None:
+        self._busy, self._wanted = True, False
+        spawn(self._run(), self._log, "sweep")
+
+    async def _run(self) -> None:
+        try:
+            await self._sweep()
+            self._failing = False
+        except Unavailable as error:
+            if not self._failing:
+                self._log.warn("the feed cannot be read: {error}", error=error)
+            self._failing = True
+        finally:
+            self._busy = False
+            self._ended = self._clock.seconds()
+            if self._running:
+                self._schedule()
+
+    # -- what
+
+    async def _sweep(self) -> None:
+        page = await self._feed.feed(self._token)
+        if page.complete:
+            await self._repair(page)
+        else:
+            self._start_over()
+        self._token = page.token
+        self._covered(page.token)
+        strays, self._strays = self._strays, set()
+        if strays:
+            await self._online.disown(strays)
+        await self._housekeep()
+
+    async def _repair(self, page: FeedPage) -> None:
+        # What may have been missed is told before anything is awaited: the token says so.
+        behind = self._behind(page)
+        for hint in behind:
+            self._recent.note(hint)
+            self._delivery.deliver(hint)
+        self.repaired += len(behind)
+        for user in page.accounts:
+            await self._close_revoked(user)
+        await self._online.register_again({user for hint in behind for user in hint.users})
+
+    def _behind(self, page: FeedPage) -> list[Push | Receipt]:
+        heads = [
+            Push(head.members, head.conversation, head.last, _poke(head.conversation, head.last))
+            for head in page.heads
+            if self._here(head.members) and not self._recent.has_head(head)
+        ]
+        cursors = [change for change in page.cursors if not self._recent.has_cursor(change.cursor)]
+        receipts = [
+            Receipt(
+                c.members, c.cursor.conversation, c.cursor.user, c.cursor.delivered, c.cursor.read
+            )
+            for c in cursors
+            if self._here(c.members)
+        ]
+        return [*heads, *receipts]
+
+    def _here(self, users: Sequence[int]) -> bool:
+        return any(self._registry.sessions(user) for user in users)
+
+    async def _close_revoked(self, user: int) -> None:
+        if not self._registry.sessions(user):
+            return
+        devices = {device.id for device in await self._storage.devices(user)}
+        gone = {s.identity.device for s in self._registry.sessions(user)} - devices
+        if gone:
+            self.repaired += 1
+            self._delivery.deliver(Revoke(user, tuple(gone)))
+
+    def _start_over(self) -> None:
+        """This node was cut off for so long that nobody can tell what it has missed."""
+        self._log.warn("the feed does not reach back to the last sweep; sessions have to sync")
+        for session in tuple(self._registry):
+            session.close(Close.RESYNC, "this server was cut off; connect again")
+
+    async def _housekeep(self) -> None:
+        now = self._clock.seconds()
+        if now - self._turned >= REMEMBER:
+            self._turned = now
+            self._recent.turn()
+        if now - self._purged >= PURGE:
+            self._purged = now
+            await self._feed.purge()
+
+
+def _poke(conversation: int, last: int) -> bytes:
+    return wire.encode(wire.Poke(conversation, last))
