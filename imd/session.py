@@ -126,6 +126,12 @@ class Session:
             self._held_since = now
         return seconds
 
+    def control(self, now: float) -> Effects:
+        """A WebSocket ping or pong.  They cannot be held back, so too many end the session."""
+        if self.state is State.CLOSED or not self._others.wait(now):
+            return ()
+        return self.close(Close.ABUSIVE_RATE, "too many pings", RATE_RETRY)
+
     def drained(self) -> None:
         """Every frame that had come was received: the client keeps to its rate again."""
         self._held_since = None

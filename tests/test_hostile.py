@@ -13,7 +13,7 @@ from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 
 from tests.process import FAST, Server, reactor
-from tests.raw import post
+from tests.raw import connect, post
 
 UPGRADE = (
     b"GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
@@ -103,3 +103,15 @@ async def test_nobody_is_asked_for_a_body_that_was_refused(server: Server) -> No
     )
     assert answer.startswith(b"HTTP/1.1 413 ")
     assert b"100 Continue" not in answer
+
+
+@pytest.mark.parametrize("opcode", [0x89, 0x8A])
+async def test_a_flood_of_pings_ends_the_session_that_sends_it(opcode: int) -> None:
+    server = Server(config="")
+    await server.start()
+    raw = await connect(server.port)
+    raw.transport.write(bytes((opcode, 0x80, 0, 0, 0, 0)) * 2000)
+    bye = await raw.hear("bye")
+    assert (bye["code"], bye["retry"]) == (4006, 30_000)
+    assert await raw.closed == 4006
+    await server.close()

@@ -104,6 +104,10 @@ class Connection:
         """The client sent something that is not a text message."""
         self._perform(self._session.not_json(reason))
 
+    def control(self) -> None:
+        """A WebSocket ping or pong of the client."""
+        self._perform(self._session.control(self._hub.clock.seconds()))
+
     def paused(self) -> None:
         """The client does not read as fast as we write."""
         self._session.paused(self._hub.clock.seconds())

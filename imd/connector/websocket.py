@@ -132,8 +132,20 @@ class ClientProtocol(WebSocketServerProtocol):
 
     def onPing(self, payload: bytes) -> None:
         """A WebSocket ping; not answered to a client that does not read."""
+        self._control()
         if self._connection is not None and self._connection.writing:
             self.sendPong(payload)  # type: ignore[no-untyped-call]
+
+    def onPong(self, payload: bytes) -> None:
+        """A WebSocket pong, which nobody asked for."""
+        self._control()
+
+    def _control(self) -> None:
+        if self._connection is not None:
+            self._connection.control()
+        if self.state != self.STATE_OPEN:
+            # A flood is not even read while the close runs its time.
+            self.transport.pauseProducing()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone."""
