@@ -234,8 +234,12 @@ class Connection:
         try:
             identity, token = await hub.log_in(hello, self._address)
             self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
+            if session.state is not State.REGISTERING:
+                if token is not None:
+                    await hub.forget(identity)
+                return
             # The order is that of protocol §4: reachable first, then the heads.
-            if session.state is not State.REGISTERING or not await hub.enter(self):
+            if not await hub.enter(self):
                 return
             welcome = await hub.welcome(identity, hello.req, token)
         except Exception as error:
