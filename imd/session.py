@@ -360,9 +360,13 @@ def _hello_fault(frame: wire.Hello) -> str | None:
     return None
 
 
-def _close_of(refusal: Refusal) -> tuple[Close, str]:
+def _close_of(refusal: Refusal) -> tuple[Close, str] | tuple[Close, str, int]:
     if isinstance(refusal, SessionRefused):
         return refusal.close, refusal.message
+    if refusal.retry_after is not None:
+        # What passes by itself is no verdict on the credentials: 4501 would be for good.
+        retry = max(RATE_RETRY, math.ceil(refusal.retry_after * 1000))
+        return Close.ABUSIVE_RATE, refusal.message, retry
     if refusal.code is Code.UNAVAILABLE:
         return Close.STORAGE_UNAVAILABLE, refusal.message
     if refusal.code is Code.INTERNAL:
