@@ -17,7 +17,7 @@ from imd.limits import Limits
 from imd.methods import METHODS
 from imd.model import NOBODY, Device, Identity, User
 from imd.routing import Routing
-from imd.tasks import Clock
+from imd.tasks import Clock, Turns
 from imd.throttle import Keyed, Locks, network_of, trusts
 from imd.wire import UserRef
 
@@ -64,6 +64,9 @@ class Accounts:
         self._sources = sources
         self._limits = limits
         self._locks = Locks()
+        #: By name, and from the check of a password to what it allows: guesses cannot run
+        #: beside each other, nor a login beside a change of the password it came with.
+        self._turns: Turns[str] = Turns()
         self._trusted = trusts(limits.trusted_addresses)
         self._logins: Keyed[str] = _per(limits.logins_per_minute, 60)
         self._registrations: Keyed[str] = _per(limits.registrations_per_hour, 3600)
@@ -98,11 +101,9 @@ class Accounts:
 
         Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
         """
-        if register:
-            user = await self._new_user(name, password, address)
-        else:
-            user = await self._verified(name, password, address)
-        _, token = await self._new_device(user, label)
+        async with self._turns.of(name.casefold()):
+            user = await (self._new_user if register else self._verified)(name, password, address)
+            _, token = await self._new_device(user, label)
         return await self.login_with_token(token), token
 
     async def _new_user(self, raw: str, password: str, address: str) -> User:
@@ -174,8 +175,9 @@ class Accounts:
         return await self._logged_in(user, params.device)
 
     async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
-        user = await self._verified(params.user, params.password, address)
-        return await self._logged_in(user, params.device)
+        async with self._turns.of(params.user.casefold()):
+            user = await self._verified(params.user, params.password, address)
+            return await self._logged_in(user, params.device)
 
     async def _logged_in(self, user: User, label: str) -> methods.LoggedIn:
         device, token = await self._new_device(user, label)
@@ -190,9 +192,10 @@ class Accounts:
         self, me: Identity, params: methods.ChangePassword, address: str
     ) -> Struct:
         _check_password(params.new)
-        await self._verified(me.user.name, params.old, address)
-        stored = await self._passwords.hash(params.new)
-        gone = await self._storage.set_password(me.user.id, stored, me.device)
+        async with self._turns.of(me.user.name):
+            await self._verified(me.user.name, params.old, address)
+            stored = await self._passwords.hash(params.new)
+            gone = await self._storage.set_password(me.user.id, stored, me.device)
         self._revoked(me, gone)
         return methods.Nothing()
 

@@ -126,6 +126,12 @@ class Session:
             self._held_since = now
         return seconds
 
+    def control(self, now: float) -> Effects:
+        """A WebSocket ping or pong.  They cannot be held back, so too many end the session."""
+        if self.state is State.CLOSED or not self._others.wait(now):
+            return ()
+        return self.close(Close.ABUSIVE_RATE, "too many pings", RATE_RETRY)
+
     def drained(self) -> None:
         """Every frame that had come was received: the client keeps to its rate again."""
         self._held_since = None
@@ -354,9 +360,13 @@ def _hello_fault(frame: wire.Hello) -> str | None:
     return None
 
 
-def _close_of(refusal: Refusal) -> tuple[Close, str]:
+def _close_of(refusal: Refusal) -> tuple[Close, str] | tuple[Close, str, int]:
     if isinstance(refusal, SessionRefused):
         return refusal.close, refusal.message
+    if refusal.retry_after is not None:
+        # What passes by itself is no verdict on the credentials: 4501 would be for good.
+        retry = max(RATE_RETRY, math.ceil(refusal.retry_after * 1000))
+        return Close.ABUSIVE_RATE, refusal.message, retry
     if refusal.code is Code.UNAVAILABLE:
         return Close.STORAGE_UNAVAILABLE, refusal.message
     if refusal.code is Code.INTERNAL:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+
+K = TypeVar("K")
 
 
 class Clock(Protocol):
@@ -25,6 +28,20 @@ def spawn(coro: Coroutine[Any, Any, None], log: Logger, what: str) -> Deferred[N
     return Deferred.fromCoroutine(coro).addErrback(
         lambda failure: log.failure("{what} failed", failure, what=what)
     )
+
+
+class Turns(Generic[K]):
+    """For each key a lock, which is kept only while somebody holds or awaits it."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[K, DeferredLock] = WeakValueDictionary()
+
+    def of(self, key: K) -> DeferredLock:
+        """The lock, to be used with ``async with``; whoever came first goes first."""
+        lock = self._locks.get(key)
+        if lock is None:
+            lock = self._locks[key] = DeferredLock()
+        return lock
 
 
 def sleep(clock: Clock, seconds: float) -> Deferred[None]:

@@ -246,3 +246,37 @@ async def test_s5_methods_are_one_table_whichever_way_they_are_called(server: Se
     assert (await post(server.port, "/v1/account.logout", token=token))[0] == 200
     assert await alice.closed == 4501
     assert (await post(server.port, "/v1/account.get", token=token))[0] == 401
+
+
+async def test_a_login_whose_client_has_gone_leaves_no_device() -> None:
+    server = Server(config="[passwords]\nmemory_kib = 65536\npasses = 4\n")
+    await server.start()
+    alice = await login(server.port, "alice")
+    gone = await connect(server.port)
+    hello = {"type": "hello", "req": 1, "user": "alice", "password": "secret", "device": "gone"}
+    gone.say(hello)
+    await quiet(alice)
+    gone.transport.abortConnection()
+    await gone.closed
+    # Logins of one name take turns: this one comes after the other.
+    await login(server.port, "alice", register=None, device="next")
+    devices = (await alice.call("device.list"))["data"]["items"]
+    assert [device["label"] for device in devices] == ["test", "next"]
+    await server.close()
+
+
+async def test_too_many_logins_are_sent_away_for_a_while_and_not_for_ever() -> None:
+    server = Server(config="[passwords]\nmemory_kib = 8\npasses = 1\n")
+    await server.start()
+    await login(server.port, "alice")
+    wrong = {"type": "hello", "req": 1, "user": "alice", "password": "no", "device": "d"}
+    for _ in range(5):
+        guess = await connect(server.port)
+        guess.say(wrong)
+        assert await guess.closed == 4501
+    right = await connect(server.port)
+    right.say(wrong | {"password": "secret"})
+    assert (await right.hear("error"))["code"] == "locked"
+    assert 55_000 < (await right.hear("bye"))["retry"] <= 60_000
+    assert await right.closed == 4006
+    await server.close()

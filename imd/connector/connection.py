@@ -104,6 +104,10 @@ class Connection:
         """The client sent something that is not a text message."""
         self._perform(self._session.not_json(reason))
 
+    def control(self) -> None:
+        """A WebSocket ping or pong of the client."""
+        self._perform(self._session.control(self._hub.clock.seconds()))
+
     def paused(self) -> None:
         """The client does not read as fast as we write."""
         self._session.paused(self._hub.clock.seconds())
@@ -230,8 +234,12 @@ class Connection:
         try:
             identity, token = await hub.log_in(hello, self._address)
             self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
+            if session.state is not State.REGISTERING:
+                if token is not None:
+                    await hub.forget(identity)
+                return
             # The order is that of protocol §4: reachable first, then the heads.
-            if session.state is not State.REGISTERING or not await hub.enter(self):
+            if not await hub.enter(self):
                 return
             welcome = await hub.welcome(identity, hello.req, token)
         except Exception as error:

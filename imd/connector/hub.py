@@ -128,6 +128,10 @@ class Hub:
             user, password, label, address, hello.register is True
         )
 
+    async def forget(self, me: Identity) -> None:
+        """Delete a device whose token nobody was there to take: it would fill a place."""
+        await self._accounts.call(me, "account.logout", b"{}", "")
+
     async def call(self, me: Identity, method: str, params: bytes, address: str) -> Struct:
         """Call a method of protocol §7."""
         return await self._accounts.call(me, method, params, address)

@@ -93,6 +93,8 @@ class SmallRequest(SiteRequest):
 
     def process(self) -> None:
         """The request is complete."""
+        if self.channel.refused:
+            return
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         required = 1 if self.clientproto == b"HTTP/1.1" else 0
         if not required <= len(hosts) <= 1 or not self.path.startswith(b"/"):
@@ -109,6 +111,7 @@ class Channel(HTTPChannel):
     maxHeaders = MOST_HEADERS
     _deadline: IDelayedCall | None = None
     _address: str | None = None
+    refused = False
 
     def connectionMade(self) -> None:
         """The head of the first request is awaited."""
@@ -135,6 +138,11 @@ class Channel(HTTPChannel):
         self._expect(BODY_SECONDS)
         super().allHeadersReceived()  # type: ignore[no-untyped-call]
 
+    def _send100Continue(self) -> None:
+        """The client waits to be asked for the body; it is not, if it was refused."""
+        if not self.refused:
+            super()._send100Continue()  # type: ignore[no-untyped-call]
+
     def allContentReceived(self) -> None:
         """The request is complete."""
         self._expect(None)
@@ -154,7 +162,10 @@ class Channel(HTTPChannel):
         return address
 
     def refuse(self, status: int) -> None:
-        """Answer without a handler, and close."""
+        """Answer without a handler, and close; once, whatever else was read already."""
+        if self.refused:
+            return
+        self.refused = True
         self._expect(None)
         phrase = RESPONSES[status]
         self.transport.write(

@@ -18,7 +18,7 @@ from autobahn.websocket.types import ConnectionDeny
 from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from twisted.web.http import Request
+from twisted.web.http import RESPONSES, Request
 from twisted.web.resource import IResource
 from twisted.web.server import NOT_DONE_YET
 from zope.interface import implementer
@@ -123,10 +123,29 @@ class ClientProtocol(WebSocketServerProtocol):
             else:
                 self._connection.received(payload)
 
+    def sendHttpErrorResponse(self, code: int, reason: str, responseHeaders: Any = None) -> None:
+        """As Autobahn's, with a fixed text: its own ones quote the request."""
+        phrase = RESPONSES.get(code, b"Refused")
+        self.transport.write(
+            b"HTTP/1.1 %d %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % (code, phrase)
+        )
+
     def onPing(self, payload: bytes) -> None:
         """A WebSocket ping; not answered to a client that does not read."""
+        self._control()
         if self._connection is not None and self._connection.writing:
             self.sendPong(payload)  # type: ignore[no-untyped-call]
+
+    def onPong(self, payload: bytes) -> None:
+        """A WebSocket pong, which nobody asked for."""
+        self._control()
+
+    def _control(self) -> None:
+        if self._connection is not None:
+            self._connection.control()
+        if self.state != self.STATE_OPEN:
+            # A flood is not even read while the close runs its time.
+            self.transport.pauseProducing()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         """The connection is gone."""
@@ -258,8 +277,11 @@ class WebSocketPort(WebSocketResource):
 
     def _allows(self, raw: bytes, host: bytes) -> bool:
         origin = raw.decode("latin-1").strip().lower()
-        same = urlsplit(origin).netloc == host.decode("latin-1").lower() != ""
-        return same or origin in self._origins
+        try:
+            own = urlsplit(origin).netloc
+        except ValueError:
+            return False
+        return own == host.decode("latin-1").lower() != "" or origin in self._origins
 
 
 def _tokens(request: Request, header: bytes, lower: bool = False) -> list[bytes]:
