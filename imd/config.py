@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -19,6 +20,7 @@ from imd.throttle import trusts
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
 ROLES = ("connector", "transfer", "all")
+NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
 
 
@@ -47,6 +49,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     passwords: PasswordCost = PasswordCost()
 
 
+#: What msgspec says of a key in a table of the file.
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 #: Keys that may hold secrets; a file with one of them must be private.
 _SECRET_SCHEMES = ("postgresql://", "redis://", "rediss://", "redis+sentinel://")
 
@@ -75,7 +79,8 @@ def _read(path: Path) -> dict[str, Any]:
         table = tomllib.loads(raw.decode())
     except UnicodeDecodeError:
         raise ConfigError("config", f"{path} is not UTF-8") from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
+        # Not only TOMLDecodeError: tomllib lets out what int and the stack refuse.
         raise ConfigError("config", f"{path}: {error}") from None
     if _has_secret(table) and mode & (stat.S_IRWXG | stat.S_IRWXO):
         raise ConfigError("config", f"{path} holds secrets; run: chmod 600 {path}")
@@ -91,7 +96,7 @@ def _convert(table: Mapping[str, Any]) -> Settings:
     known = {f.encode_name: f for f in msgspec.structs.fields(Settings)}
     for key in table:
         if key not in known:
-            raise ConfigError(str(key), "there is no such key; see etc/imd.toml for all of them")
+            raise ConfigError(_shown(key), NO_SUCH_KEY)
     values: dict[str, Any] = {}
     for key, value in table.items():
         try:
@@ -104,7 +109,15 @@ def _convert(table: Mapping[str, Any]) -> Settings:
 def _blame(key: str, error: msgspec.ValidationError) -> tuple[str, str]:
     """The full name of the key an error is about, and the error without its path."""
     text, _, path = str(error).partition(" - at `$")
+    unknown = _UNKNOWN.fullmatch(text)
+    if unknown:
+        return f"{key}{path.rstrip('`')}.{_shown(unknown[1])}", NO_SUCH_KEY
     return key + path.rstrip("`"), text
+
+
+def _shown(key: str) -> str:
+    """A key on one line, whatever is in it."""
+    return key if key.isprintable() else ascii(key)
 
 
 def _check(settings: Settings) -> None:
@@ -140,7 +153,7 @@ def _check_numbers(table: str, values: Limits | PasswordCost) -> None:
         value = getattr(values, f.name)
         least = 0 if f.name in _MAY_BE_ZERO else 1
         if isinstance(value, int | float) and not least <= value < 2**53:
-            raise ConfigError(f"{table}.{f.name}", f"a number of at least {least}")
+            raise ConfigError(f"{table}.{f.name}", f"a number from {least} to 2^53 - 1")
 
 
 def argv(values: Mapping[str, Any], repeated: Sequence[str]) -> dict[str, Any]:

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Generic, TypeVar
 
 from imd.errors import Code, Refusal
@@ -19,6 +26,8 @@ FIRST_LOCK = 60.0
 LONGEST_LOCK = 900.0
 #: Seconds without a failure after which an account starts afresh.
 FORGET = 3600.0
+#: Part of a token that may be missing: who waited as long as told is let in.
+_ROUNDING = 1e-6
 
 
 class TokenBucket:
@@ -38,7 +47,7 @@ class TokenBucket:
             return 0
         self._tokens = min(self._burst, self._tokens + (now - self._when) * self._rate)
         self._when = now
-        if self._tokens >= 1:
+        if self._tokens >= 1 - _ROUNDING:
             self._tokens -= 1
             return 0
         return (1 - self._tokens) / self._rate
@@ -102,13 +111,10 @@ class Locks:
 
 def network_of(address: str) -> str:
     """What counts as one address: itself, or the /64 of an IPv6 address."""
-    try:
-        ip = ip_address(address)
-    except ValueError:
-        return address
-    if isinstance(ip, IPv4Address):
-        return address
-    return str(IPv6Network((ip, 64), strict=False))
+    ip = _parse(address)
+    if isinstance(ip, IPv6Address):
+        return str(IPv6Network((ip, 64), strict=False))
+    return address if ip is None else str(ip)
 
 
 def trusts(networks: Iterable[str]) -> Callable[[str], bool]:
@@ -116,10 +122,19 @@ def trusts(networks: Iterable[str]) -> Callable[[str], bool]:
     parsed: list[IPv4Network | IPv6Network] = [ip_network(text) for text in networks]
 
     def trusted(address: str) -> bool:
-        try:
-            ip = ip_address(address)
-        except ValueError:
+        ip = _parse(address)
+        if ip is None:
             return not address
         return any(ip in network for network in parsed if network.version == ip.version)
 
     return trusted
+
+
+def _parse(address: str) -> IPv4Address | IPv6Address | None:
+    """The address; an IPv4 client of an IPv6 socket is an IPv4 client.  None if it is none."""
+    try:
+        ip = ip_address(address)
+    except ValueError:
+        return None
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return mapped or ip

@@ -137,7 +137,8 @@ class FileBody(
     name: Annotated[str, Meta(min_length=1, max_length=255)]
     size: Annotated[int, Meta(ge=0, lt=2**53)]
     mime: Annotated[str, Meta(min_length=1, max_length=127)]
-    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
+    # The length as well: to Python's "$" a line feed at the end is none.
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
     text: str | UnsetType = UNSET
 
 
@@ -335,13 +336,20 @@ class Malformed(Struct, frozen=True, gc=False):
 _ENCODER = msgspec.json.Encoder()
 _CLIENT = msgspec.json.Decoder(AnyClientFrame | list[AnyClientFrame])
 _CLIENT_FRAME = msgspec.json.Decoder(AnyClientFrame)
-_RAWS = msgspec.json.Decoder(list[Raw])
 _TYPES = frozenset(t.__struct_config__.tag for t in AnyClientFrame.__args__)
 _BODIES: dict[str, msgspec.json.Decoder[Any]] = {
     "text": msgspec.json.Decoder(TextBody),
     "file": msgspec.json.Decoder(FileBody),
 }
 _UUID = re.compile(r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}")
+
+#: An escaped NUL, and not an escaped backslash before "u0000".
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+#: What a req or id may not hold to be echoed.
+_UNSPEAKABLE = re.compile("[\\x00\\ud800-\\udfff]")
+#: What stands before, between and after the elements of an array.
+_BETWEEN = re.compile(r"[ \t\n\r]*[\[,\]][ \t\n\r]*")
+_ELEMENT = json.JSONDecoder(parse_int=float)
 
 #: Encode a frame (or any struct or builtin value) as JSON bytes.
 encode = _ENCODER.encode
@@ -354,9 +362,9 @@ def decode(payload: bytes) -> Sequence[AnyClientFrame | Malformed]:
     """
     try:
         frames = _CLIENT.decode(payload)
-    except msgspec.ValidationError:
+    except msgspec.DecodeError:
         return _inspect(payload)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (UnicodeDecodeError, RecursionError):
         raise NotJson("not JSON in UTF-8") from None
     if len(_ENCODER.encode(frames)) != len(payload) or b"\\u0000" in payload:
         return _inspect(payload)
@@ -370,17 +378,25 @@ _BAD_BATCH = Malformed(f"a batch holds 1 to {MAX_BATCH} frames")
 
 def _inspect(payload: bytes) -> Sequence[AnyClientFrame | Malformed]:
     """The slow way: frame by frame, so that one broken frame does not take the others with it."""
-    _parse(payload, "message")
-    if not payload.lstrip().startswith(b"["):
-        return (_inspect_frame(payload),)
-    raws = _RAWS.decode(payload)
-    if not 0 < len(raws) <= MAX_BATCH:
+    value, fault = _parse(payload)
+    if not isinstance(value, list):
+        return (_inspect_frame(payload, value, fault),)
+    if not 0 < len(value) <= MAX_BATCH:
         return (_BAD_BATCH,)
-    return [_inspect_frame(bytes(raw)) for raw in raws]
+    return [_inspect_frame(raw, *_parse(raw)) for raw in _split(payload.decode())]
 
 
-def _inspect_frame(raw: bytes) -> AnyClientFrame | Malformed:
-    value, fault = _parse(raw, "frame")
+def _split(batch: str) -> Iterator[bytes]:
+    """The elements of a JSON array that is known to be well-formed."""
+    end = _BETWEEN.match(batch).end()  # type: ignore[union-attr]
+    while end < len(batch):
+        start = end
+        _, end = _ELEMENT.raw_decode(batch, start)
+        yield batch[start:end].encode()
+        end = _BETWEEN.match(batch, end).end()  # type: ignore[union-attr]
+
+
+def _inspect_frame(raw: bytes, value: Any, fault: str | None) -> AnyClientFrame | Malformed:
     if not isinstance(value, dict):
         return Malformed("a frame is a JSON object")
     kind = value.get("type")
@@ -390,6 +406,9 @@ def _inspect_frame(raw: bytes) -> AnyClientFrame | Malformed:
         frame = _CLIENT_FRAME.decode(raw)
     except msgspec.ValidationError as error:
         fault = fault or str(error)
+    except msgspec.DecodeError:
+        # It is JSON by its grammar, so this is all that can be left.
+        fault = fault or "half a surrogate pair in a text"
     else:
         if fault is None:
             return cast(AnyClientFrame, frame)
@@ -400,30 +419,38 @@ def _readable(value: Any, kind: Any) -> Any:
     """``value`` if it can be echoed, else UNSET."""
     if isinstance(value, bool) or not isinstance(value, kind):
         return UNSET
-    small = len(value) <= 64 if isinstance(value, str) else abs(value) < 2**53
-    return value if small else UNSET
+    if isinstance(value, str):
+        return value if len(value) <= 64 and not _UNSPEAKABLE.search(value) else UNSET
+    return value if abs(value) < 2**53 else UNSET
 
 
-def _parse(raw: bytes, what: str) -> tuple[Any, str | None]:
+def _parse(raw: bytes) -> tuple[Any, str | None]:
     """The value of a piece of JSON, and what is wrong with it though it can be parsed."""
     faults: list[str] = []
 
     def pairs(items: list[tuple[str, Any]]) -> dict[str, Any]:
         found = dict(items)
         if len(found) != len(items):
-            faults.append(f"a key stands twice in the {what}")
-        if any("\0" in text for pair in items for text in pair if isinstance(text, str)):
-            faults.append(f"NUL in the {what}")
+            faults.append("a key stands twice")
         return found
 
-    def refuse(_: str) -> None:
-        raise ValueError("not a JSON number")
+    def constant(name: str) -> None:
+        faults.append(f"{name} is no number")
 
     try:
-        value = json.loads(raw.decode(), object_pairs_hook=pairs, parse_constant=refuse)
+        value = json.loads(
+            raw.decode(), object_pairs_hook=pairs, parse_constant=constant, parse_int=_number
+        )
     except (ValueError, RecursionError):
         raise NotJson("not JSON in UTF-8") from None
+    if _NUL.search(raw):
+        faults.append("NUL in a text")
     return value, faults[0] if faults else None
+
+
+def _number(digits: str) -> float:
+    """A number of JSON without a fraction; ``int`` refuses to read thousands of digits."""
+    return int(digits) if len(digits) < 20 else float(digits)
 
 
 class BadValue(ValueError):
@@ -440,7 +467,7 @@ def decode_strict(decoder: msgspec.json.Decoder[T], raw: Raw | bytes) -> T:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadValue(str(error)) from None
     if len(_ENCODER.encode(value)) != len(memoryview(raw)) or b"\\u0000" in bytes(raw):
-        _, fault = _parse(bytes(raw), "value")
+        _, fault = _parse(bytes(raw))
         if fault is not None:
             raise BadValue(fault)
     return value
@@ -465,11 +492,11 @@ def uuid_text(value: bytes) -> str:
 def batches(frames: Iterable[bytes]) -> Iterator[bytes]:
     """Pack encoded frames, in order, into as few WebSocket messages as the limits allow."""
     batch: list[bytes] = []
-    size = 0
+    size = len(b"[]")
     for frame in frames:
         if batch and (len(batch) == MAX_BATCH or size + len(frame) > MAX_BATCH_BYTES):
             yield _pack(batch)
-            batch, size = [], 0
+            batch, size = [], len(b"[]")
         batch.append(frame)
         size += len(frame) + 1
     if batch:
