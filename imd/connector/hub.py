@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from imd import wire
 from imd.connector.connection import Connection, Socket
@@ -111,9 +110,8 @@ class Hub:
         """A connection is gone."""
         self.retire(connection)
         self._connections.discard(connection)
-        if self._empty is not None and not self._connections:
-            empty, self._empty = self._empty, None
-            empty.callback(None)
+        if not self._connections:
+            self._all_gone()
 
     async def enter(self, connection: Connection) -> bool:
         """Make a session reachable: first here, then in user status.
@@ -192,7 +190,7 @@ class Hub:
     def _flush(self) -> None:
         unflushed, self._unflushed = self._unflushed, []
         for connection in unflushed:
-            connection.flush()
+            self._guarded(connection.flush)
 
     # -- time, and the end
 
@@ -200,10 +198,7 @@ class Hub:
         """Begin to watch the timeouts, and to renew the lease."""
         for seconds, loop in self._loops:
             loop.clock = self.clock
-            loop.start(seconds).addErrback(self._ended)
-
-    def _ended(self, failure: Failure) -> None:
-        self._log.failure("a periodic task of the connections ended", failure)
+            loop.start(seconds)
 
     async def _beat(self) -> None:
         """Renew the lease; if it had been lost, nobody knows of our sessions any more."""
@@ -214,6 +209,9 @@ class Hub:
                     await self._status.register(me.user.id, me.device, me.session)
         except Unavailable as error:
             self._log.debug("user status does not answer: {error}", error=error)
+        except Exception:
+            # A loop ends for ever with what it raises, and the lease with it.
+            self._log.failure("the lease was not renewed")
 
     def _tick(self) -> None:
         now = self.clock.seconds()
@@ -243,10 +241,10 @@ class Hub:
     def _gone(self, seconds: float) -> Awaitable[None]:
         """Waits until no connection is left, at most ``seconds``."""
         self._empty = Deferred()
-        timer = self.clock.callLater(seconds, self._forget)
+        timer = self.clock.callLater(seconds, self._all_gone)
         return self._empty.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
-    def _forget(self) -> None:
+    def _all_gone(self) -> None:
         if self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
