@@ -40,7 +40,7 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_bytes: int = 196608
     #: Requests (fetch, sync, call) of one session at work at once.
     fetches: int = 8
-    #: Syncs of all sessions of this process at work at once.
+    #: Reads of storage for syncs, of all sessions of this process, at once.
     syncs: int = 8
     #: The malformed frame of a session that closes it 4500.
     bad_frames: int = 10

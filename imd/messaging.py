@@ -107,6 +107,7 @@ class Messaging:
         """Refuse a message that can never be stored."""
         nack = wire.Nack(pending.id, Code.BAD_REQUEST, "this message cannot be stored")
         pending.origin.settle(wire.encode(nack))
+        self._call_waiting()
 
     def failed(self, batch: Sequence[Pending]) -> None:
         """Close the sessions of a batch that storage does not take; see ``imd.lane``."""
@@ -200,16 +201,14 @@ class Messaging:
     ) -> bool:
         """Stream the heads that changed after ``since``, and ``tail`` messages above the
         user's cursor for each (protocol §3); false if the client went away meanwhile.
-        """
-        async with self._syncs:
-            return await self._sync(reader, user, req, since, tail)
 
-    async def _sync(
-        self, reader: Reader, user: int, req: int | str, since: str | None, tail: int
-    ) -> bool:
+        A turn of ``limits.syncs`` is taken for each read and given back before the client has
+        to read: clients that do not must not keep the others out.
+        """
         token, after, more = None, 0, True
         while more:
-            page = await self._storage.heads(user, since=since, after=after, limit=HEADS_PAGE)
+            async with self._syncs:
+                page = await self._storage.heads(user, since=since, after=after, limit=HEADS_PAGE)
             # Later pages are newer than the first, so the first token covers them all.
             token, more = token or page.token, page.more
             if page.items:
@@ -226,9 +225,11 @@ class Messaging:
         for head in heads:
             if tail and head.last > head.delivered:
                 after = max(head.delivered, head.floor - 1)
-                reader.reply(
-                    await self._history(user, req, head.conversation, after=after, limit=tail)
-                )
+                async with self._syncs:
+                    found = await self._history(
+                        user, req, head.conversation, after=after, limit=tail
+                    )
+                reader.reply(found)
                 if not await reader.writable():
                     return False
         return await reader.writable()

@@ -58,6 +58,7 @@ class Connection:
 
     __slots__ = (
         "_address",
+        "_flooding",
         "_hub",
         "_inbox",
         "_out",
@@ -82,6 +83,8 @@ class Connection:
         self._timer: IDelayedCall | None = None
         self._pumping = False
         self._reading = True
+        # Whether more came at once than a client that keeps to its window has to say.
+        self._flooding = False
 
     # -- from the socket
 
@@ -99,6 +102,8 @@ class Connection:
         else:
             self._inbox.extend(frames)
         self._pump()
+        if self._inbox is not None and len(self._inbox) > 2 * self._hub.limits.inflight:
+            self._flooding = True
 
     def violated(self, reason: str) -> None:
         """The client sent something that is not a text message."""
@@ -130,6 +135,9 @@ class Connection:
 
     def tick(self, now: float) -> None:
         """Time has passed."""
+        if self._flooding and self._inbox is None:
+            self._flooding = False
+            self._session.drained()
         effects = self._session.tick(now)
         if effects:
             self._perform(effects)
@@ -154,13 +162,25 @@ class Connection:
         self._stop_timer()
         try:
             while self._inbox and self._admits(self._inbox[0]):
-                self._perform(self._session.receive(self._inbox.popleft()))
+                self._receive(self._inbox.popleft())
         finally:
             self._pumping = False
         if not self._inbox:
             self._inbox = None
-            self._session.drained()
+            # A flood comes in pieces, a read of the socket each, with an instant between two.
+            if not self._flooding:
+                self._session.drained()
         self._set_reading(self._inbox is None)
+
+    def _receive(self, frame: wire.AnyClientFrame | wire.Malformed) -> None:
+        """Handle a frame.  A defect ends this session and must not reach whoever called: that
+        may be the lane, which has the messages of others to acknowledge.
+        """
+        try:
+            self._perform(self._session.receive(frame))
+        except Exception:
+            self._log.failure("a frame failed")
+            self.close(Close.INTERNAL, "this is a defect of the server; it was logged")
 
     def _admits(self, frame: wire.AnyClientFrame | wire.Malformed) -> bool:
         hub = self._hub

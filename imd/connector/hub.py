@@ -10,7 +10,6 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 
 from imd import wire
 from imd.connector.connection import Connection, Socket
@@ -86,7 +85,7 @@ class Hub:
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
-        self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._online.beat)))
+        self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._beat)))
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -108,9 +107,8 @@ class Hub:
         """A connection is gone."""
         self.retire(connection)
         self._connections.discard(connection)
-        if self._empty is not None and not self._connections:
-            empty, self._empty = self._empty, None
-            empty.callback(None)
+        if not self._connections:
+            self._all_gone()
 
     async def enter(self, connection: Connection) -> bool:
         """Make a session reachable; false if it was outranked, or is gone."""
@@ -170,7 +168,7 @@ class Hub:
     def _flush(self) -> None:
         unflushed, self._unflushed = self._unflushed, []
         for connection in unflushed:
-            connection.flush()
+            self._guarded(connection.flush)
 
     # -- time, and the end
 
@@ -178,10 +176,14 @@ class Hub:
         """Begin to watch the timeouts, and to renew the lease."""
         for seconds, loop in self._loops:
             loop.clock = self.clock
-            loop.start(seconds).addErrback(self._ended)
+            loop.start(seconds)
 
-    def _ended(self, failure: Failure) -> None:
-        self._log.failure("a periodic task of the connections ended", failure)
+    async def _beat(self) -> None:
+        try:
+            await self._online.beat()
+        except Exception:
+            # A loop ends for ever with what it raises, and the lease with it.
+            self._log.failure("the lease was not renewed")
 
     def _tick(self) -> None:
         now = self.clock.seconds()
@@ -211,10 +213,10 @@ class Hub:
     def _gone(self, seconds: float) -> Awaitable[None]:
         """Waits until no connection is left, at most ``seconds``."""
         self._empty = Deferred()
-        timer = self.clock.callLater(seconds, self._forget)
+        timer = self.clock.callLater(seconds, self._all_gone)
         return self._empty.addBoth(lambda _: timer.cancel() if timer.active() else None)
 
-    def _forget(self) -> None:
+    def _all_gone(self) -> None:
         if self._empty is not None:
             empty, self._empty = self._empty, None
             empty.callback(None)
