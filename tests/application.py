@@ -21,12 +21,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.accounts import Accounts
 from imd.auth.password import Passwords
 from imd.connector.hub import Hub
+from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.friends import Friends
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Identity, User
+from imd.online import Online
 from imd.registry import Registry
+from imd.routing import Routing
 from imd.status.memory import Board, MemoryUserStatus
 from imd.tap import Rates
 from tests.inline import open_storage
@@ -227,16 +230,16 @@ class Application:
         self.board = Board()
         self.status = Told(MemoryUserStatus("here", clock, self.board))
         self.registry = registry = Registry()
-        self.messaging = Messaging(storage, registry, clock, sources.now_ms, limits)
-        self.friends = Friends(storage, registry, self.messaging.covered, clock, sources, limits)
+        routing = Routing(Delivery(registry))
+        self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
+        self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
         self.accounts = Accounts(
-            storage, self.passwords, self.friends, registry, clock, sources, limits
+            storage, self.passwords, self.friends, routing, clock, sources, limits
         )
         self.hub = Hub(
             accounts=self.accounts,
             messaging=self.messaging,
-            registry=registry,
-            status=self.status,
+            online=Online("here", registry, self.status, routing),
             rates=Rates(limits),
             limits=limits,
             clock=clock,

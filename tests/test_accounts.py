@@ -86,7 +86,9 @@ class LoginTests(AccountsTests):
             Deferred.fromCoroutine(self.accounts.login_with_password("alice", "x", "d", HOME, True))
             for _ in range(2)
         ]
-        self.app.storage.answer(2)
+        self.app.storage.answer()
+        self.app.turn()
+        self.app.storage.answer()
         self.assertEqual(self.successResultOf(both[0])[0].user.name, "alice")
         self.assertIs(self.failureResultOf(both[1], Refusal).value.code, Code.EXISTS)
 

@@ -14,11 +14,13 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.accounts import Accounts
+from imd.delivery import Delivery
 from imd.errors import Code, Refusal
 from imd.friends import Friends
 from imd.limits import Limits
 from imd.model import Identity
 from imd.registry import Registry
+from imd.routing import Routing
 from tests.inline import open_storage
 
 ADDRESS = "127.0.0.1"
@@ -75,10 +77,11 @@ class Races(SynchronousTestCase):
         self.storage = open_storage(Path(top.name))
         self.addCleanup(self.storage.close)
         self.passwords = SlowPasswords()
-        registry, clock, sources, limits = Registry(), Clock(), Sources(), Limits()
-        friends = Friends(self.storage, registry, lambda token: None, clock, sources, limits)
+        clock, sources, limits = Clock(), Sources(), Limits()
+        routing = Routing(Delivery(Registry()))
+        friends = Friends(self.storage, routing, lambda token: None, clock, sources, limits)
         self.accounts = Accounts(
-            self.storage, self.passwords, friends, registry, clock, sources, limits
+            self.storage, self.passwords, friends, routing, clock, sources, limits
         )
         registered = Deferred.fromCoroutine(self.login("first", register=True))
         self.passwords.let_go()
