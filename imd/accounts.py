@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct
 
 from imd import methods, names, wire
 from imd.errors import Close, Code, Refusal, SessionRefused
+from imd.events import DeviceEvent
 from imd.friends import Friends
 from imd.interfaces import AccountStorage, Passwords
 from imd.limits import Limits
@@ -227,7 +228,7 @@ class Accounts:
     def _revoked(self, me: Identity, devices: Iterable[int]) -> None:
         """Tell the user's sessions, and end those of the devices."""
         for device in devices:
-            event = wire.encode(wire.Event("device.revoked", {"device": device}))
+            event = wire.encode(wire.Event("device.revoked", DeviceEvent(device)))
             for session in self._registry.sessions(me.user.id):
                 session.notify(event)
             self._close(me.user.id, (device,))
