@@ -26,6 +26,7 @@ setup(
         "imd.client",
         "imd.connector",
         "imd.ops",
+        "imd.schema",
         "imd.status",
         "imd.storage",
         "twisted.plugins",
