@@ -26,11 +26,13 @@ setup(
         "imd.client",
         "imd.connector",
         "imd.ops",
+        "imd.schema",
         "imd.status",
         "imd.storage",
         "twisted.plugins",
     ],
     package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
+    data_files=[("etc/imd", ["etc/imd.toml"])],
     install_requires=[
         "twisted[tls]>=26.10",
         "autobahn>=26.7.1",
@@ -44,11 +46,13 @@ setup(
     extras_require={
         "test": [
             "coverage>=7.10",
+            "docutils>=0.21",
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",
             "pytest>=9",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
+            "setuptools>=70.1",
         ],
         "lint": ["ruff>=0.17,<0.18"],
         "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15"],

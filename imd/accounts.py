@@ -10,6 +10,7 @@ from msgspec import UNSET, Struct
 
 from imd import methods, names, wire
 from imd.errors import Close, Code, Refusal, SessionRefused
+from imd.events import DeviceEvent
 from imd.friends import Friends
 from imd.hints import Notify, Revoke
 from imd.interfaces import AccountStorage, Passwords
@@ -231,7 +232,7 @@ class Accounts:
     def _revoked(self, me: Identity, devices: tuple[int, ...]) -> None:
         """Tell the user's sessions, and end those of the devices."""
         for device in devices:
-            event = wire.encode(wire.Event("device.revoked", {"device": device}))
+            event = wire.encode(wire.Event("device.revoked", DeviceEvent(device)))
             self._routing.tell(Notify((me.user.id,), event))
         self._close(me.user.id, devices)
 

@@ -34,6 +34,24 @@ class Code(StrEnum):
     INTERNAL = "internal"
 
 
+#: The HTTP status that goes with each code.
+STATUS = {
+    Code.BAD_REQUEST: 400,
+    Code.BAD_ID: 400,
+    Code.UNAUTHORIZED: 401,
+    Code.FORBIDDEN: 403,
+    Code.NOT_FOUND: 404,
+    Code.NO_FILE: 409,
+    Code.EXISTS: 409,
+    Code.CONFLICT: 409,
+    Code.TOO_LARGE: 413,
+    Code.LIMIT: 429,
+    Code.LOCKED: 429,
+    Code.UNAVAILABLE: 503,
+    Code.INTERNAL: 500,
+}
+
+
 class Close(IntEnum):
     """Close codes of imd (protocol §9): 4000-4499 mean "reconnect", 4500-4999 "do not"."""
 

@@ -9,6 +9,7 @@ from msgspec import UNSET, Struct
 
 from imd import methods, names, wire
 from imd.errors import Code, Refusal
+from imd.events import FriendEvent
 from imd.hints import Notify, Push
 from imd.interfaces import FriendshipResult, Storage
 from imd.limits import Limits
@@ -113,11 +114,7 @@ class Friends:
     def _notify(
         self, user: int, event: str, other: User, note: str = "", conversation: int = 0
     ) -> None:
-        data: dict[str, Any] = {"user": other.id, "name": other.name}
-        if note:
-            data["note"] = note
-        if conversation:
-            data["conv"] = conversation
+        data = FriendEvent(other.id, other.name, note, conversation or UNSET)
         self._routing.tell(Notify((user,), wire.encode(wire.Event(event, data))))
 
 

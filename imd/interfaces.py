@@ -315,7 +315,8 @@ class LiveSession(Protocol):
     """A READY (or REGISTERING) session of this process, as the application sees it."""
 
     @property
-    def identity(self) -> Identity: ...
+    def identity(self) -> Identity:
+        """Whose session it is, on which device."""
 
     def push(self, conversation: int, frame: bytes) -> None:
         """Send an encoded frame about ``conversation``, or remember that it is behind there."""

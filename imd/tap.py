@@ -6,7 +6,6 @@ import os
 import random
 import secrets
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from imd.friends import Friends  # noqa: E402
 from imd.limits import Limits  # noqa: E402
 from imd.messaging import Messaging  # noqa: E402
 from imd.online import Online  # noqa: E402
-from imd.ops.lifecycle import Listener, OrderedService, Step, fail  # noqa: E402
+from imd.ops.lifecycle import Listener, OrderedService, Step, fail, tell  # noqa: E402
 from imd.registry import Registry  # noqa: E402
 from imd.routing import Routing  # noqa: E402
 from imd.status.memory import MemoryUserStatus  # noqa: E402
@@ -84,7 +83,7 @@ class Options(usage.Options):
         try:
             super().parseOptions(options)  # type: ignore[no-untyped-call]
         except usage.UsageError as error:
-            fail(ConfigError("options", f"{error}; see twistd imd --help"))
+            fail(ConfigError("options", f"{str(error).rstrip('.')}; see twistd imd --help"))
 
     def postOptions(self) -> None:
         """Merge with the file, and check."""
@@ -177,7 +176,7 @@ class Daemon:
         """The disk failed: nothing more can be promised, so the process ends."""
         self._unready = f"storage: {error}"
         self._log.critical("storage failed, the process ends: {error}", error=error)
-        sys.stderr.write(f"imd: data: {error}; check the disk, then start again\n")
+        tell(f"data: {error}; check the disk, then start again")
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         self._reactor.stop()
 

@@ -15,25 +15,10 @@ from zope.interface import implementer
 
 from imd import wire
 from imd.accounts import Accounts
-from imd.errors import Code, Refusal, Unavailable
+from imd.errors import STATUS, Code, Refusal, Unavailable
 from imd.methods import METHODS
 from imd.tasks import spawn
 
-STATUS = {
-    Code.BAD_REQUEST: 400,
-    Code.BAD_ID: 400,
-    Code.UNAUTHORIZED: 401,
-    Code.FORBIDDEN: 403,
-    Code.NOT_FOUND: 404,
-    Code.NO_FILE: 409,
-    Code.EXISTS: 409,
-    Code.CONFLICT: 409,
-    Code.TOO_LARGE: 413,
-    Code.LIMIT: 429,
-    Code.LOCKED: 429,
-    Code.UNAVAILABLE: 503,
-    Code.INTERNAL: 500,
-}
 #: Seconds after which to come back, where we do not know better.
 RETRY_AFTER = 5
 

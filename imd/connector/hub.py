@@ -32,15 +32,18 @@ DRAIN_SPREAD = 10_000
 class Accounts(Protocol):
     """What a connection needs of ``imd.accounts.Accounts``."""
 
-    async def login_with_token(self, token: str) -> Identity: ...
+    async def login_with_token(self, token: str) -> Identity:
+        """Open a session of the token's device."""
 
     async def login_with_password(
         self, name: str, password: str, label: str, address: str, register: bool
-    ) -> tuple[Identity, str]: ...
+    ) -> tuple[Identity, str]:
+        """Make a device, open a session of it, and return its token."""
 
     async def call(
         self, identity: Identity | None, method: str, params: bytes, address: str
-    ) -> Struct: ...
+    ) -> Struct:
+        """Call a method of ``imd.methods``."""
 
 
 class Rates(Protocol):

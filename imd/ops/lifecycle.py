@@ -20,9 +20,17 @@ from imd.errors import ConfigError
 EX_CONFIG = 78
 
 
+def tell(line: str) -> None:
+    """Write a line for the operator to standard error, and to the log once there is one."""
+    # From its start on, twistd takes what is written to ``sys.stderr`` into the log.
+    for stream in {sys.stderr, sys.__stderr__}:
+        if stream is not None:
+            stream.write(f"imd: {line}\n")
+
+
 def fail(error: ConfigError) -> NoReturn:
     """End the process with the one line that says what to correct."""
-    sys.stderr.write(f"imd: {error}\n")
+    tell(str(error))
     raise SystemExit(EX_CONFIG)
 
 
@@ -73,7 +81,8 @@ class Listener(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             endpoint = serverFromString(self._reactor, self._description)
-        except (ValueError, TypeError, KeyError) as error:
+        except Exception as error:
+            # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
             fail(ConfigError("listen", f"{self._description}: {error}"))
         outcome: list[Any] = []
         endpoint.listen(self._factory).addBoth(outcome.append)

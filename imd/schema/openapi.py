@@ -1,0 +1,139 @@
+"""The OpenAPI 3.1 document: every method as ``POST /v1/METHOD``, and the pages beside them."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from imd.errors import STATUS, Code
+from imd.methods import METHODS, Method
+from imd.schema.components import Schema, components, ref, result
+from imd.version import __version__
+
+_DESCRIPTION = """\
+The methods of imd over HTTP.  The same methods are `call` frames of the WebSocket, except those \
+without a token.  What they mean is in docs/protocol.rst.  Unknown parameters are refused; \
+clients ignore fields of results that they do not know.  The token belongs into the \
+`Authorization` header, never into the URL."""
+
+
+class Failure(Struct, frozen=True):
+    """Why it failed: ``code`` for programs, ``message`` for people."""
+
+    code: Code
+    message: str
+
+
+class Failed(Struct, frozen=True):
+    """The body of every answer that is no success."""
+
+    error: Failure
+
+
+def document() -> dict[str, Any]:
+    """The whole document."""
+    types = [t for m in METHODS.values() for t in (m.params, m.result)]
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "imd", "version": __version__, "description": _DESCRIPTION},
+        "servers": [{"url": "/"}],
+        "tags": [{"name": name} for name in sorted({_tag(method) for method in METHODS})],
+        "paths": {f"/v1/{name}": {"post": _post(name, m)} for name, m in METHODS.items()} | _PAGES,
+        "components": {
+            "schemas": components([*types, Failed]),
+            "responses": {_name(status): _failure(status, codes) for status, codes in _CODES},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}
+            },
+        },
+    }
+
+
+_BEARER = "The token of a device, from `account.register`, `account.login` or a `welcome` frame."
+
+
+def _codes() -> list[tuple[int, list[Code]]]:
+    """The codes by the status that they are answered with."""
+    found: defaultdict[int, list[Code]] = defaultdict(list)
+    for code, status in STATUS.items():
+        found[status].append(code)
+    # A wrong verb, and a body that is not JSON by its own account.
+    found[405] = found[415] = [Code.BAD_REQUEST]
+    return sorted(found.items())
+
+
+_CODES = _codes()
+
+
+def _post(name: str, method: Method) -> Schema:
+    fields = msgspec.structs.fields(method.params)
+    return {
+        "operationId": name,
+        "summary": method.doc,
+        "tags": [_tag(name)],
+        "security": [] if method.public else [{"bearer": []}],
+        "requestBody": {
+            "required": any(field.required for field in fields),
+            "content": _json(ref(method.params.__name__)),
+        },
+        "responses": {
+            "200": {"description": "Done.", "content": _json(result(method))},
+            **{str(status): ref(_name(status), "responses") for status, _ in _CODES},
+        },
+    }
+
+
+def _tag(method: str) -> str:
+    return method.partition(".")[0]
+
+
+def _name(status: int) -> str:
+    return f"Status{status}"
+
+
+def _json(schema: Schema) -> Schema:
+    return {"application/json": {"schema": schema}}
+
+
+def _failure(status: int, codes: list[Code]) -> Schema:
+    listed = ", ".join(f"`{code}`" for code in codes)
+    headers = {name: _HEADERS[name] for name, statuses in _SENT_WITH.items() if status in statuses}
+    answer: Schema = {"description": f"Refused: {listed}.", "content": _json(ref("Failed"))}
+    return answer | ({"headers": headers} if headers else {})
+
+
+_HEADERS: dict[str, Schema] = {
+    "Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}},
+    "WWW-Authenticate": {"description": "Always `Bearer`.", "schema": {"type": "string"}},
+    "Allow": {"description": "The verbs that work here.", "schema": {"type": "string"}},
+}
+_SENT_WITH = {"Retry-After": (429, 503), "WWW-Authenticate": (401,), "Allow": (405,)}
+
+
+def _page(operation: str, summary: str, **answers: str) -> Schema:
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    return {
+        "get": {
+            "operationId": operation,
+            "summary": summary,
+            "security": [],
+            "responses": {
+                status.removeprefix("s"): {"description": description, "content": text}
+                for status, description in answers.items()
+            },
+        }
+    }
+
+
+_PAGES = {
+    "/healthz": _page("healthz", "Whether the process lives.", s200="It lives."),
+    "/readyz": _page(
+        "readyz",
+        "Whether the process should get traffic.",
+        s200="It should.",
+        s503="It should not; the body says why.",
+    ),
+}
