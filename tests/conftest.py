@@ -18,6 +18,8 @@ from tests.servers import database as database
 from tests.servers import empty_redis as empty_redis
 from tests.servers import postgres as postgres
 from tests.servers import redis as redis
+from tests.servers import store_url as store_url
+from tests.servers import template as template
 
 monotonic.install()
 

@@ -27,6 +27,7 @@ from pathlib import Path
 import psycopg2
 import pytest
 
+from imd.storage.postgres_schema import migrate
 from tests.process import free_port
 
 #: Seconds that a server may take to start or to end.
@@ -306,3 +307,21 @@ def empty_redis(redis: Redis) -> Redis:
     """The Redis of all tests, with nothing in it."""
     assert redis.ask("FLUSHALL") == "+OK"
     return redis
+
+
+@pytest.fixture(scope="session")
+def template(postgres: Postgres) -> str:
+    """A database with the schema of imd, to be copied."""
+    name = postgres.create_database()
+    connection = psycopg2.connect(postgres.url(name))
+    migrate(connection, lambda line: None)
+    connection.close()
+    return name
+
+
+@pytest.fixture
+def store_url(postgres: Postgres, template: str) -> Iterator[str]:
+    """The URL of a database of this test alone, with the schema and nothing in it."""
+    name = postgres.create_database(template)
+    yield postgres.url(name)
+    postgres.drop_database(name)
