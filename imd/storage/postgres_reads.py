@@ -32,11 +32,17 @@ WHERE m.conversation = %(conversation)s AND m.account = %(user)s ORDER BY x.seq"
 _UP = _HISTORY.format(bound="seq > %(bound)s", order="ASC")
 _DOWN = _HISTORY.format(bound="seq < %(bound)s", order="DESC")
 
-_AT = "imd_epoch(), pg_snapshot_xmin(pg_current_snapshot())::text::bigint"
+#: Materialized, or the epoch would be asked for again for every row.
+_AT = """
+WITH at AS MATERIALIZED (
+    SELECT imd_epoch() AS epoch, pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS number
+), t AS MATERIALIZED (
+    SELECT at.*, at.epoch = %(epoch)s AS ours,
+        CASE WHEN at.epoch = %(epoch)s THEN %(number)s ELSE 0 END::text::xid8 AS since FROM at
+)"""
 
-_HEADS = f"""
-SELECT t.epoch, t.number, x.* FROM (SELECT {_AT}) AS t (epoch, number)
-LEFT JOIN LATERAL (
+_HEADS = f"""{_AT}
+SELECT t.epoch, t.number, x.* FROM t LEFT JOIN LATERAL (
     SELECT c.id, c.kind, c.last, c.floor, m.delivered, m.read,
         p.account, a.name, p.delivered, p.read
     FROM member AS m
@@ -44,21 +50,18 @@ LEFT JOIN LATERAL (
     JOIN member AS p ON p.conversation = m.conversation AND p.account <> m.account
     JOIN account AS a ON a.id = p.account
     WHERE m.account = %(user)s AND m.conversation > %(after)s {{only}}
-    AND (t.epoch IS DISTINCT FROM %(epoch)s OR c.change >= %(number)s::text::xid8
-        OR m.change >= %(number)s::text::xid8 OR p.change >= %(number)s::text::xid8)
+    AND (c.change >= t.since OR m.change >= t.since OR p.change >= t.since)
     ORDER BY m.conversation LIMIT %(limit)s
 ) AS x ON true ORDER BY x.id"""  # noqa: S608
 _ALL = _HEADS.format(only="")
 _ONLY = _HEADS.format(only="AND m.conversation = ANY (%(only)s::bigint[])")
 
-_NOW = f"SELECT {_AT}"
-_FEED = f"""
-SELECT t.epoch, t.number, t.epoch = %(epoch)s AND %(number)s >= t.kept, f.*
-FROM (SELECT {_AT}, (SELECT value::bigint FROM meta WHERE key = 'feed'))
-    AS t (epoch, number, kept)
-LEFT JOIN LATERAL (
+_FEED = f"""{_AT}
+SELECT t.epoch, t.number, t.ours AND %(number)s >= k.value::bigint, f.*
+FROM t JOIN meta AS k ON k.key = 'feed' LEFT JOIN LATERAL (
     SELECT kind, conversation, account, last, low, high, delivered, read
-    FROM feed WHERE change >= %(number)s::text::xid8 AND t.epoch = %(epoch)s
+    FROM feed WHERE feed.change >= CASE WHEN t.ours THEN t.since ELSE t.number::text::xid8 END
+    AND t.ours
 ) AS f ON true"""  # noqa: S608
 #: One at a time, or two could wait for each other's rows.
 _PURGE = """
@@ -118,7 +121,7 @@ async def heads(
     only: Sequence[int] | None,
 ) -> HeadPage:
     """See ``MessageStorage.heads``."""
-    epoch, number = parse(since)
+    epoch, number = _parse(since)
     rows = await db.query(
         _ALL if only is None else _ONLY,
         {
@@ -131,7 +134,7 @@ async def heads(
         },
     )
     found = [_head(row[2:]) for row in rows if row[2] is not None]
-    return HeadPage(tuple(found[:limit]), token(rows[0]), len(found) > limit)
+    return HeadPage(tuple(found[:limit]), _token(rows[0]), len(found) > limit)
 
 
 def _head(row: Row) -> Head:
@@ -139,12 +142,12 @@ def _head(row: Row) -> Head:
     return Head(conversation, kind, last, floor, delivered, read, (Peer(*row[6:]),))
 
 
-def token(row: Row) -> str:
+def _token(row: Row) -> str:
     """The token of a row that begins with epoch and number."""
     return f"{row[0]}:{row[1]}"
 
 
-def parse(since: str | None) -> tuple[str | None, int]:
+def _parse(since: str | None) -> tuple[str | None, int]:
     """Epoch and number of a token; no epoch if it cannot be read."""
     epoch, _, number = (since or "").rpartition(":")
     if epoch and number.isascii() and number.isdigit() and len(number) < 19:
@@ -154,17 +157,15 @@ def parse(since: str | None) -> tuple[str | None, int]:
 
 async def feed(db: Connection, since: str | None) -> FeedPage:
     """See ``Feed.feed``."""
-    if since is None:
-        return FeedPage((), (), (), token((await db.query(_NOW))[0]))
-    epoch, number = parse(since)
+    epoch, number = _parse(since)
     rows = await db.query(_FEED, {"epoch": epoch, "number": number})
     entries = [row[3:] for row in rows if row[3] is not None]
     return FeedPage(
         heads=_feed_heads(row for row in entries if row[0] == 1),
         cursors=_feed_cursors(row for row in entries if row[0] == 2),
         accounts=tuple({user: None for row in entries if row[0] == 3 for user in row[2]}),
-        token=token(rows[0]),
-        complete=bool(rows[0][2]),
+        token=_token(rows[0]),
+        complete=since is None or bool(rows[0][2]),
     )
 
 

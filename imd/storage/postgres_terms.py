@@ -30,7 +30,8 @@ _LINK = {
 
 #: The session.  The server gives up a little before the client does.  Every statement here is
 #: a walk along indexes: where statistics are missing, the planner would rather read a small
-#: table as a whole, and keep to that plan while the table grows.
+#: table as a whole, and keep to that plan while the table grows.  To plan the one statement
+#: that is kept, that of imd_append, takes longer than to execute it for one message.
 _SESSION = {
     "default_transaction_isolation": "read committed",
     "search_path": "public, pg_temp",
@@ -38,6 +39,8 @@ _SESSION = {
     "lock_timeout": "1000",
     "idle_in_transaction_session_timeout": "10000",
     "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
     "jit": "off",
 }
 _PIN = "SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SESSION.items())

@@ -130,36 +130,36 @@ BEGIN
     ORDER BY c.id FOR NO KEY UPDATE;
 
     RETURN QUERY
-    WITH item AS MATERIALIZED (
-        SELECT * FROM unnest(p_conversation, p_sender, p_device, p_id, p_kind, p_body, p_file)
-        WITH ORDINALITY AS u (conversation, sender, device, id, kind, body, file, nth)
-    ), known AS MATERIALIZED (
+    WITH known AS MATERIALIZED (
+        -- may: the place of a message that could become new.
         SELECT i.*, c.last, c.low, c.high, c.open,
             m.seq AS old_seq, m.at AS old_at, m.kind = i.kind AND m.body = i.body AS same,
-            i.file IS NULL OR EXISTS (
+            CASE WHEN m.seq IS NULL AND c.open AND (i.file IS NULL OR EXISTS (
                 SELECT FROM file AS f WHERE f.id = i.file AND f.owner = i.sender AND f.complete
-            ) AS has_file
-        FROM item AS i
-        JOIN conversation AS c ON c.id = i.conversation AND i.sender IN (c.low, c.high)
+            )) THEN i.nth END AS may
+        FROM unnest(p_conversation, p_sender, p_device, p_id, p_kind, p_body, p_file)
+            WITH ORDINALITY AS i (conversation, sender, device, id, kind, body, file, nth)
+        LEFT JOIN conversation AS c ON c.id = i.conversation AND i.sender IN (c.low, c.high)
         LEFT JOIN LATERAL (
-            SELECT * FROM message AS m
-            WHERE m.id = i.id AND m.conversation = i.conversation AND m.sender = i.sender LIMIT 1
+            SELECT * FROM message AS m WHERE c.id IS NOT NULL
+            AND m.id = i.id AND m.conversation = i.conversation AND m.sender = i.sender LIMIT 1
         ) AS m ON true
-    ), fresh AS MATERIALIZED (
-        SELECT f.*, f.last + row_number() OVER (PARTITION BY f.conversation ORDER BY f.nth) AS seq
-        FROM (
-            SELECT k.*, row_number() OVER (
-                PARTITION BY k.conversation, k.sender, k.id ORDER BY k.nth) AS repeat
-            FROM known AS k WHERE k.old_seq IS NULL AND k.open AND k.has_file
-        ) AS f WHERE f.repeat = 1
+    ), ranked AS (
+        -- chosen: the place of the message of this id that does become new.
+        SELECT k.*, min(k.may) OVER (PARTITION BY k.conversation, k.sender, k.id) AS chosen
+        FROM known AS k
+    ), counted AS MATERIALIZED (
+        SELECT r.*, r.last + count(*) FILTER (WHERE r.nth = r.chosen)
+            OVER (PARTITION BY r.conversation ORDER BY r.nth) AS seq
+        FROM ranked AS r
     ), inserted AS (
         INSERT INTO message (conversation, seq, sender, device, id, at, kind, body)
-        SELECT f.conversation, f.seq, f.sender, f.device, f.id, p_at, f.kind, f.body
-        FROM fresh AS f
+        SELECT n.conversation, n.seq, n.sender, n.device, n.id, p_at, n.kind, n.body
+        FROM counted AS n WHERE n.nth = n.chosen
     ), head AS (
-        SELECT f.conversation, max(f.seq) AS last, min(f.low) AS low, min(f.high) AS high
-        FROM fresh AS f GROUP BY f.conversation
-    ), counted AS (
+        SELECT n.conversation, max(n.seq) AS last, min(n.low) AS low, min(n.high) AS high
+        FROM counted AS n WHERE n.nth = n.chosen GROUP BY n.conversation
+    ), moved AS (
         UPDATE conversation AS c SET last = h.last, change = pg_current_xact_id()
         FROM head AS h WHERE c.id = h.conversation
     ), told AS (
@@ -167,21 +167,23 @@ BEGIN
         SELECT 1, array_agg(h.conversation), array_agg(h.last), array_agg(h.low), array_agg(h.high)
         FROM head AS h HAVING count(*) > 0
     ), decided AS (
-        SELECT i.nth, k.low, k.high, coalesce(k.old_seq, f.seq) AS seq,
-            coalesce(k.old_at, p_at) AS at,
+        SELECT n.nth, n.low, n.high, coalesce(n.old_at, p_at) AS at,
+            coalesce(n.old_seq, f.seq, n.seq) AS seq,
             CASE
-                WHEN k.nth IS NULL THEN 4
-                WHEN k.old_seq IS NOT NULL THEN CASE WHEN k.same THEN 2 ELSE 3 END
-                WHEN f.nth = k.nth THEN 1
-                WHEN f.nth < k.nth THEN
-                    CASE WHEN f.kind = k.kind AND f.body = k.body THEN 2 ELSE 3 END
-                WHEN NOT k.open THEN 4
+                WHEN n.last IS NULL THEN 4
+                WHEN n.old_seq IS NOT NULL THEN CASE WHEN n.same THEN 2 ELSE 3 END
+                WHEN n.nth = n.chosen THEN 1
+                WHEN n.nth > n.chosen THEN
+                    CASE WHEN f.kind = n.kind AND f.body = n.body THEN 2 ELSE 3 END
+                WHEN NOT n.open THEN 4
                 ELSE 5
             END AS outcome
-        FROM item AS i
-        LEFT JOIN known AS k ON k.nth = i.nth
-        LEFT JOIN fresh AS f
-            ON f.conversation = k.conversation AND f.sender = k.sender AND f.id = k.id
+        FROM counted AS n
+        -- Only for repetitions within the batch; the condition keeps it from being quadratic.
+        LEFT JOIN LATERAL (
+            SELECT f.seq, f.kind, f.body FROM counted AS f
+            WHERE n.nth > n.chosen AND f.nth = n.chosen LIMIT 1
+        ) AS f ON true
     )
     SELECT d.outcome, d.seq, d.at, d.low, d.high FROM decided AS d ORDER BY d.nth;
 END $$;
