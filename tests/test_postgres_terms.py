@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,9 +16,9 @@ from imd import migrate as command
 from imd.errors import ConfigError
 from imd.storage import postgres_schema
 from imd.storage.postgres import PostgresStorage
+from imd.storage.postgres_address import Address
 from imd.storage.postgres_schema import LATEST
-from imd.storage.postgres_terms import address
-from tests.postgres_parts import nodes, reactor, together
+from tests.postgres_parts import befriend, nodes, reactor, together, until
 from tests.process import ROOT, environment
 from tests.servers import Postgres
 
@@ -98,6 +99,21 @@ async def test_a_standby_is_refused(unsafe: Postgres) -> None:
         unsafe.start()
 
 
+async def test_a_standby_that_is_promoted_is_used_and_is_a_new_epoch(unsafe: Postgres) -> None:
+    async with nodes(unsafe.url(), unsafe=True) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        epoch, page, feed = await storage.epoch(), await storage.heads(1), await storage.feed(None)
+        unsafe.stop()
+        (unsafe.data / "standby.signal").touch()
+        unsafe.start()
+        await until(lambda: "standby" in str(storage.unready))
+        unsafe.run("SELECT pg_promote()")
+        await until(lambda: storage.unready is None)
+        assert await storage.epoch() != epoch
+        assert (await storage.heads(1, since=page.token)).items == page.items
+        assert not (await storage.feed(feed.token)).complete
+
+
 async def test_an_empty_database_is_refused_with_what_to_run(database: str) -> None:
     assert "has schema 0" in (line := await _refusal(database))
     assert line.endswith("run: imd migrate")
@@ -140,14 +156,39 @@ async def test_the_session_is_pinned(store_url: str) -> None:
     }
 
 
-def test_what_the_url_says_of_the_link_stays() -> None:
-    dsn = psycopg2.extensions.parse_dsn(
-        address("postgresql://u@h1,h2/d?tcp_user_timeout=9&target_session_attrs=read-write", "n")
-    )
-    assert dsn["host"] == "h1,h2"
-    assert dsn["tcp_user_timeout"] == "9"
-    assert dsn["keepalives_idle"] == "5"
-    assert dsn["target_session_attrs"] == "read-write"
+async def _parameters(url: str) -> dict[str, str]:
+    found: dict[str, str] = psycopg2.extensions.parse_dsn(await Address(url, "n", reactor).dsn())
+    return found
+
+
+async def test_what_the_url_says_of_the_link_stays() -> None:
+    found = await _parameters("postgresql://u@/d?host=/run&tcp_user_timeout=9&sslmode=verify-full")
+    assert found["host"] == "/run"
+    assert "hostaddr" not in found
+    assert found["tcp_user_timeout"] == "9"
+    assert found["keepalives_idle"] == "5"
+    assert found["sslmode"] == "verify-full"
+
+
+async def test_names_are_looked_up_before_libpq_does_it() -> None:
+    known = socket.getaddrinfo("localhost", None, type=socket.SOCK_STREAM)
+    addresses = list(dict.fromkeys(info[4][0] for info in known))
+    found = await _parameters("postgresql://u@localhost:5,127.0.0.9:6/d")
+    assert found["host"].split(",") == ["localhost"] * len(addresses) + ["127.0.0.9"]
+    assert found["hostaddr"].split(",") == [*addresses, ""]
+    assert found["port"].split(",") == ["5"] * len(addresses) + ["6"]
+
+
+async def test_several_hosts_are_tried_in_turn(postgres: Postgres, store_url: str) -> None:
+    url = f"postgresql://imd@127.0.0.1:1,localhost:{postgres.port}/{_name(store_url)}"
+    async with nodes(url) as (storage,):
+        assert storage.unready is None
+
+
+async def test_a_host_that_nobody_knows_is_waited_for() -> None:
+    async with nodes("postgresql://imd@no-such-host.invalid/x") as (storage,):
+        assert storage.unready is not None
+        assert storage.refusal is None
 
 
 def test_a_url_that_cannot_be_read_is_refused_without_its_password(

@@ -17,9 +17,10 @@ from imd.interfaces import AdvanceResult, AppendResult, FeedPage, FriendshipResu
 from imd.model import Cursor, Device, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import postgres_accounts as accounts
 from imd.storage import postgres_friends, postgres_messages, postgres_reads
+from imd.storage.postgres_address import Address
 from imd.storage.postgres_link import Connection, Link
 from imd.storage.postgres_pool import Outages, Pool
-from imd.storage.postgres_terms import Terms, address
+from imd.storage.postgres_terms import Terms
 
 T = TypeVar("T")
 Work = Callable[[Connection], Awaitable[T]]
@@ -41,10 +42,10 @@ class PostgresStorage:
     ) -> None:
         self._outages = Outages()
         terms = Terms(unsafe)
-        dsn = address(url, node)
+        address = Address(url, node, reactor)
 
         def pool(size: int) -> Pool:
-            links = [Link(dsn, terms.prepare, reactor, self._outages) for _ in range(size)]
+            links = [Link(address, terms.prepare, reactor, self._outages) for _ in range(size)]
             return Pool(links, reactor)
 
         self._lanes = [pool(1) for _ in range(lanes)]

@@ -18,6 +18,7 @@ from twisted.logger import Logger
 from txpostgres import txpostgres
 
 from imd.errors import ConfigError, Unavailable
+from imd.storage.postgres_address import Address
 from imd.tasks import sleep, spawn
 
 T = TypeVar("T")
@@ -26,6 +27,9 @@ Row = tuple[Any, ...]
 #: Seconds for one attempt to connect, and the delays between attempts.
 CONNECT_SECONDS = 5.0
 FIRST_DELAY, LAST_DELAY = 0.1, 2.0
+
+#: How an attempt to connect fails.
+_EXPECTED = (psycopg2.Error, ConnectionClosed, ConfigError, OSError)
 
 #: Classes of SQLSTATE after which the same call may succeed later: connection, wrong server
 #: (55000 is "recovery is in progress"), deadlock and timeouts, resources, operator, disk.
@@ -86,6 +90,8 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
         Its cursors leave the reactor first: a descriptor that stays behind would keep the
         next connection that gets its number from ever being read.
         """
+        if self.pollable() is None:
+            return
         for cursor in tuple(self._cursors):
             self.reactor.removeReader(cursor)
             self.reactor.removeWriter(cursor)
@@ -132,8 +138,8 @@ class Link:
 
     _log = Logger()
 
-    def __init__(self, url: str, prepare: Prepare, reactor: Any, watch: Watch) -> None:
-        self._url = url
+    def __init__(self, address: Address, prepare: Prepare, reactor: Any, watch: Watch) -> None:
+        self._address = address
         self._prepare = prepare
         self._reactor = reactor
         self._watch = watch
@@ -221,25 +227,34 @@ class Link:
             self._connecting = False
 
     async def _try(self) -> bool:
-        """One attempt."""
-        connection = self._trying = Connection(self._reactor, self._lose)
-        deadline = self._reactor.callLater(CONNECT_SECONDS, connection.close)
+        """One attempt; whatever goes wrong, there will be another."""
         try:
-            await connection.connect(self._url)
-            await self._prepare(connection)
-        except (psycopg2.Error, ConnectionClosed, ConfigError, Unavailable) as error:
-            self._fail(connection, error)
-        else:
-            self._succeed(connection)
+            dsn = await self._address.dsn()
+            if not self._stopped:
+                await self._reach(dsn)
+        except Exception as error:
+            if not isinstance(error, _EXPECTED):
+                self._log.failure("connecting to PostgreSQL failed")
+            self._fail(error)
         finally:
-            _cancel(deadline)
-            self._trying = None
             self._wake()
         return self.ready
 
-    def _fail(self, connection: Connection, error: Exception) -> None:
-        if connection.pollable() is not None:
+    async def _reach(self, dsn: str) -> None:
+        connection = self._trying = Connection(self._reactor, self._lose)
+        deadline = self._reactor.callLater(CONNECT_SECONDS, connection.close)
+        try:
+            await connection.connect(dsn)
+            await self._prepare(connection)
+        except BaseException:
             connection.close()
+            raise
+        finally:
+            _cancel(deadline)
+            self._trying = None
+        self._succeed(connection)
+
+    def _fail(self, error: Exception) -> None:
         self.refusal = error if isinstance(error, ConfigError) else None
         self.down = reason(error)
         if not self._stopped:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import psycopg2
-from psycopg2.extensions import make_dsn, parse_dsn
 from twisted.logger import Logger
 
 from imd.errors import ConfigError
@@ -18,15 +16,6 @@ from imd.storage.postgres_schema import LATEST, outdated
 
 #: PostgreSQL 13, the first with ``xid8``.
 OLDEST_SERVER = 130000
-
-#: libpq's side of the link: a peer that went away is noticed within seconds.
-_LINK = {
-    "keepalives": "1",
-    "keepalives_idle": "5",
-    "keepalives_interval": "2",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "5000",
-}
 
 #: The session.  The server gives up a little before the client does.  Every statement here is
 #: a walk along indexes: where statistics are missing, the planner would rather read a small
@@ -52,16 +41,6 @@ SELECT current_setting('server_version_num')::int,
     current_setting('fsync'), current_setting('full_page_writes'),
     current_setting('synchronous_commit'), to_regclass('public.meta') IS NOT NULL"""
 _SCHEMA = "SELECT value::int FROM meta WHERE key = 'schema'"
-
-
-def address(url: str, node: str) -> str:
-    """The parameters of libpq for a URL; raises ``ConfigError``, which does not repeat it."""
-    try:
-        given = parse_dsn(url)
-    except psycopg2.ProgrammingError:
-        raise ConfigError("store", "this is no URL that PostgreSQL's libpq can read") from None
-    preset = {key: value for key, value in _LINK.items() if key not in given}
-    return str(make_dsn(**given | preset | {"application_name": f"imd:{node}"[:63]}))
 
 
 class Terms:
