@@ -12,6 +12,7 @@ from imd.version import __version__
 #: Name of a command to the module whose ``main(argv) -> int`` runs it, and what it does.
 COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
+    "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
 }
 

@@ -38,6 +38,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = LISTEN
     data: str = "./imd-data"
     store: str = "sqlite"
+    #: Serve even where PostgreSQL may lose commits in a crash; in the file only.
+    unsafe_durability: bool = field(name="unsafe-durability", default=False)
     status: str = "memory"
     files: str = ""
     transfer: tuple[str, ...] = ()
@@ -60,10 +62,14 @@ def load(options: Mapping[str, Any], path: str | None) -> Settings:
 
     Raises ``ConfigError`` that names the key.
     """
-    merged = (_read(Path(path)) if path else {}) | dict(options)
-    settings = _convert(merged)
+    settings = merge(options, path)
     _check(settings)
     return settings
+
+
+def merge(options: Mapping[str, Any], path: str | None) -> Settings:
+    """As ``load``, for tools that need only some of the settings and check those themselves."""
+    return _convert((_read(Path(path)) if path else {}) | dict(options))
 
 
 def _read(path: Path) -> dict[str, Any]:

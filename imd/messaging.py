@@ -52,7 +52,11 @@ class Reader(Protocol):
 
 
 class Messaging:
-    """Messages, cursors and heads of this process."""
+    """Messages, cursors and heads of this process.
+
+    ``lanes`` is how many appends may run at the same time; all messages of a conversation go
+    through one lane.  Only storage whose commits have no token may have more than one.
+    """
 
     def __init__(
         self,
@@ -61,12 +65,13 @@ class Messaging:
         clock: Clock,
         now_ms: Callable[[], int],
         limits: Limits,
+        lanes: int = 1,
     ) -> None:
         self._storage = storage
         self._routing = routing
         self._limits = limits
         self._clock = clock
-        self._lanes = (Lane(storage, clock, now_ms, limits, self),)
+        self._lanes = [Lane(storage, clock, now_ms, limits, self) for _ in range(lanes)]
         self._marks = Marks(storage, clock, now_ms, self._advanced)
         self._syncs = DeferredSemaphore(limits.syncs)
         self._waiting_for_room: dict[Callable[[], None], None] = {}

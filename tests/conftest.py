@@ -14,6 +14,12 @@ import hypothesis
 import pytest
 
 from imd.ops import monotonic
+from tests.servers import database as database
+from tests.servers import empty_redis as empty_redis
+from tests.servers import postgres as postgres
+from tests.servers import redis as redis
+from tests.servers import store_url as store_url
+from tests.servers import template as template
 
 monotonic.install()
 

@@ -1,0 +1,97 @@
+"""The terms on which a connection is used: how it is set up, and what the server must be.
+
+Every new connection is looked at, not only the first: after a failover, or a restart with
+another configuration, it may lead to something else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.logger import Logger
+
+from imd.errors import ConfigError
+from imd.storage.postgres_link import Connection, Row
+from imd.storage.postgres_schema import LATEST, outdated
+
+#: PostgreSQL 13, the first with ``xid8``.
+OLDEST_SERVER = 130000
+
+#: The session.  The server gives up a little before the client does.  Every statement here is
+#: a walk along indexes: where statistics are missing, the planner would rather read a small
+#: table as a whole, and keep to that plan while the table grows.  To plan the one statement
+#: that is kept, that of imd_append, takes longer than to execute it for one message.
+_SESSION = {
+    "default_transaction_isolation": "read committed",
+    "search_path": "public, pg_temp",
+    "statement_timeout": "4500",
+    "lock_timeout": "1000",
+    "idle_in_transaction_session_timeout": "10000",
+    "enable_seqscan": "off",
+    "enable_bitmapscan": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+}
+_PIN = "SELECT " + ", ".join(f"set_config('{k}', '{v}', false)" for k, v in _SESSION.items())
+
+_LOOK = """
+SELECT current_setting('server_version_num')::int,
+    pg_is_in_recovery() OR current_setting('transaction_read_only')::bool,
+    current_setting('server_encoding'), current_setting('transaction_isolation'),
+    current_setting('fsync'), current_setting('full_page_writes'),
+    current_setting('synchronous_commit'), to_regclass('public.meta') IS NOT NULL"""
+_SCHEMA = "SELECT value::int FROM meta WHERE key = 'schema'"
+
+
+class Terms:
+    """Makes new connections ready.  ``unsafe``: also where a crash may lose commits."""
+
+    _log = Logger()
+
+    def __init__(self, unsafe: bool) -> None:
+        self._unsafe = unsafe
+        self._warned = False
+
+    async def prepare(self, connection: Connection) -> None:
+        """Set a connection up; raises ``ConfigError`` with what to do if it must not be used."""
+        await connection.query(_PIN)
+        (look,) = await connection.query(_LOOK)
+        self._check(look)
+        found = await connection.query(_SCHEMA) if look[7] else []
+        version: int = found[0][0] if found else 0
+        if version != LATEST:
+            raise outdated(version)
+
+    def _check(self, look: Row) -> None:
+        server, standby, encoding, isolation = look[:4]
+        if server < OLDEST_SERVER:
+            raise _refusal("this PostgreSQL is too old; install version 13 or later")
+        if standby:
+            raise _refusal("this is a standby or read-only; name the primary")
+        if encoding != "UTF8":
+            raise _refusal(f"the database is encoded in {encoding}; create it with UTF8")
+        if isolation != "read committed":
+            raise _refusal(f"the isolation level is {isolation}; connect without such a pooler")
+        self._check_durability(dict(zip(_DURABLE, look[4:7], strict=True)))
+
+    def _check_durability(self, settings: dict[str, Any]) -> None:
+        weak = [f"{k}={v}" for k, v in settings.items() if v not in ("on", "remote_apply")]
+        if not weak:
+            return
+        if not self._unsafe:
+            what = ", ".join(weak)
+            raise _refusal(f"PostgreSQL runs with {what} and may lose messages; set it to on")
+        if not self._warned:
+            self._warned = True
+            self._log.critical(
+                "unsafe-durability: PostgreSQL runs with {weak}; a crash of its machine loses "
+                "messages that were acknowledged",
+                weak=", ".join(weak),
+            )
+
+
+_DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
+
+
+def _refusal(message: str) -> ConfigError:
+    return ConfigError("store", message)

@@ -1,0 +1,295 @@
+"""PostgreSQL goes away in every way it can; whatever was appended in doubt is appended once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+from twisted.logger import ILogObserver, globalLogPublisher
+from zope.interface import directlyProvides
+
+from imd.errors import Unavailable
+from imd.model import Device, Outcome, User
+from imd.storage.postgres import PostgresStorage
+from tests.postgres_parts import (
+    Cutter,
+    append,
+    befriend,
+    black_hole,
+    insist,
+    nodes,
+    pause,
+    reactor,
+    text,
+    together,
+    until,
+)
+from tests.servers import Postgres
+
+_BACKENDS = "SELECT pid FROM pg_stat_activity WHERE application_name LIKE 'imd:%' AND datname = "
+
+
+@contextlib.contextmanager
+def _logged() -> Iterator[list[str]]:
+    """What storage logs meanwhile."""
+    lines: list[str] = []
+
+    def observe(event: dict[str, object]) -> None:
+        if str(event.get("log_namespace", "")).startswith("imd.storage"):
+            lines.append(str(event["log_format"]))
+
+    directlyProvides(observe, ILogObserver)
+    globalLogPublisher.addObserver(observe)
+    try:
+        yield lines
+    finally:
+        globalLogPublisher.removeObserver(observe)
+
+
+def _backends(postgres: Postgres, url: str) -> list[int]:
+    name = url.rpartition("/")[2]
+    return [int(str(pid)) for (pid,) in postgres.run(f"{_BACKENDS}'{name}'")]
+
+
+def _terminate(postgres: Postgres, url: str) -> None:
+    for pid in _backends(postgres, url):
+        postgres.run(f"SELECT pg_terminate_backend({pid})")
+
+
+class _Locked:
+    """Holds a row, so that whoever wants to change it waits."""
+
+    def __init__(self, url: str, table: str, id: int) -> None:
+        self._connection = psycopg2.connect(url)
+        with self._connection.cursor() as cursor:
+            cursor.execute(f"SELECT FROM {table} WHERE id = {id} FOR UPDATE")
+
+    def release(self) -> None:
+        self._connection.close()
+
+
+async def test_connections_that_were_ended_heal_and_the_same_batch_gets_the_same_seqs(
+    postgres: Postgres, store_url: str
+) -> None:
+    batch = [text(10, 1, n) for n in range(5)]
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        with _logged() as lines:
+            held = _Locked(store_url, "conversation", 10)
+            waiting = together(storage.append(batch, 5))
+            await pause(0.1)
+            _terminate(postgres, store_url)
+            with pytest.raises(Exception, match="terminating connection"):
+                await waiting
+            held.release()
+            first = await append(storage, batch)
+            _terminate(postgres, store_url)
+            again = await append(storage, batch)
+            await until(lambda: storage.unready is None)
+        assert [d.outcome for d in first] == [Outcome.NEW] * 5
+        assert [d.outcome for d in again] == [Outcome.DUPLICATE] * 5
+        assert [d.seq for d in again] == [d.seq for d in first] == [1, 2, 3, 4, 5]
+        assert storage.outages == 2
+        assert lines == ["PostgreSQL cannot be used: {why}", "PostgreSQL is back"] * 2
+
+
+async def test_a_lost_answer_to_a_commit_is_unavailable_and_then_a_duplicate(
+    store_url: str,
+) -> None:
+    async with nodes(store_url) as (direct,):
+        await befriend(direct, 1, 2, 10)
+        cutter = Cutter(store_url)
+        try:
+            async with nodes(cutter.url) as (storage,):
+                cutter.lose_answers()
+                with pytest.raises(Unavailable):
+                    await storage.append([text(10, 1, 1)], 5)
+                decisions = await append(storage, [text(10, 1, 1), text(10, 1, 2)])
+        finally:
+            await cutter.close()
+    assert [(d.outcome, d.seq) for d in decisions] == [(Outcome.DUPLICATE, 1), (Outcome.NEW, 2)]
+
+
+@pytest.mark.limit(60)
+@pytest.mark.parametrize("how", ["restart", "kill"])
+async def test_a_server_that_ends_and_comes_back_is_found_again(
+    postgres: Postgres, store_url: str, how: str
+) -> None:
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        await append(storage, [text(10, 1, 1)])
+        postgres.kill() if how == "kill" else postgres.stop()
+        try:
+            with pytest.raises(Unavailable):
+                await storage.append([text(10, 1, 2)], 5)
+            with pytest.raises(Unavailable):
+                await storage.ping()
+            await until(lambda: "refused" in str(storage.unready))
+        finally:
+            postgres.start()
+        decisions = await append(storage, [text(10, 1, 1), text(10, 1, 2)])
+        assert [d.seq for d in decisions] == [1, 2]
+        await until(lambda: storage.unready is None)
+        assert storage.outages == 1
+
+
+@pytest.mark.limit(60)
+async def test_a_stopped_server_process_costs_its_call_the_deadline_and_no_more(
+    postgres: Postgres, store_url: str
+) -> None:
+    async with nodes(store_url, lanes=1) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        backends = _backends(postgres, store_url)
+        for pid in backends:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            begin = reactor.seconds()
+            with pytest.raises(Unavailable, match="no answer within 5 s"):
+                await storage.append([text(10, 1, 1)], 5)
+            assert 4.5 < reactor.seconds() - begin < 6
+            # The stopped process has not seen the statement, and holds nothing.
+            await append(storage, [text(10, 1, 1)])
+            assert reactor.seconds() - begin < 8
+        finally:
+            for pid in backends:
+                os.kill(pid, signal.SIGCONT)
+        decisions = await append(storage, [text(10, 1, 1), text(10, 1, 2)])
+        assert [(d.outcome, d.seq) for d in decisions] == [
+            (Outcome.DUPLICATE, 1),
+            (Outcome.NEW, 2),
+        ]
+
+
+async def test_a_lock_that_is_held_too_long_is_unavailable_and_keeps_the_connection(
+    postgres: Postgres, store_url: str
+) -> None:
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        held = _Locked(store_url, "conversation", 10)
+        before = _backends(postgres, store_url)
+        try:
+            with pytest.raises(Unavailable, match="lock timeout"):
+                await storage.append([text(10, 1, 1)], 5)
+        finally:
+            held.release()
+        assert (await append(storage, [text(10, 1, 1)]))[0].outcome is Outcome.NEW
+        assert _backends(postgres, store_url) == before
+        assert storage.outages == 0
+
+
+async def test_a_transaction_that_fails_half_way_leaves_nothing(
+    postgres: Postgres, store_url: str
+) -> None:
+    async with nodes(store_url) as (storage,):
+        await storage.create_user(1, "one", "hash", 1)
+        await storage.add_device(Device(3, 1, "phone", 1, 1), b"t", limit=2, retire_before=0)
+        before = _backends(postgres, store_url)
+        held = _Locked(store_url, "device", 3)
+        with pytest.raises(Unavailable, match="lock timeout"):
+            await storage.set_password(1, "new", None)
+        assert _backends(postgres, store_url) == before
+        waiting = together(storage.set_password(1, "new", None))
+        await pause(0.1)
+        _terminate(postgres, store_url)
+        with pytest.raises(Exception, match="terminating connection"):
+            await waiting
+        held.release()
+        assert await insist(lambda: storage.password_of("one")) == (User(1, "one"), "hash")
+        assert await insist(lambda: storage.set_password(1, "new", None)) == (3,)
+        await until(lambda: storage.unready is None)
+
+
+async def test_a_server_that_takes_no_connections_is_unavailable_and_recovers_unaided(
+    postgres: Postgres, store_url: str
+) -> None:
+    name = store_url.rpartition("/")[2]
+    async with nodes(store_url) as (storage,):
+        postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        _terminate(postgres, store_url)
+        try:
+            await until(lambda: "not currently accepting" in str(storage.unready))
+            with pytest.raises(Unavailable):
+                await storage.ping()
+        finally:
+            postgres.run(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true")
+        await insist(storage.ping)
+        await until(lambda: storage.unready is None)
+
+
+async def test_a_database_that_turns_read_only_is_left_until_it_takes_writes(
+    postgres: Postgres, store_url: str
+) -> None:
+    name = store_url.rpartition("/")[2]
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        postgres.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        _terminate(postgres, store_url)
+        await until(lambda: "read-only" in str(storage.unready))
+        with pytest.raises(Unavailable, match="read-only"):
+            await storage.append([text(10, 1, 1)], 5)
+        assert "name the primary" in str(storage.refusal)
+        postgres.run(f"ALTER DATABASE {name} RESET default_transaction_read_only")
+        assert (await append(storage, [text(10, 1, 1)]))[0].outcome is Outcome.NEW
+        await until(lambda: storage.unready is None)
+        assert storage.refusal is None
+
+
+async def test_a_server_that_is_down_at_the_start_is_waited_for(
+    postgres: Postgres, store_url: str
+) -> None:
+    postgres.stop()
+    try:
+        storage = PostgresStorage(store_url, "n", reactor)
+        await storage.start()
+        assert "refused" in str(storage.unready)
+        with pytest.raises(Unavailable, match="refused"):
+            await storage.ping()
+    finally:
+        postgres.start()
+    await until(lambda: storage.unready is None)
+    await storage.ping()
+    await storage.stop()
+
+
+@pytest.mark.limit(60)
+async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
+    hole = black_hole()
+    storage = PostgresStorage(f"postgresql://imd@127.0.0.1:{hole.getHost().port}/x", "n", reactor)
+    begin = reactor.seconds()
+    await storage.start()
+    assert reactor.seconds() - begin < 7
+    assert storage.unready is not None
+    await storage.stop()
+    await hole.stopListening()
+
+
+async def test_a_burst_beyond_the_connections_waits_its_turn(store_url: str) -> None:
+    async with nodes(store_url) as (storage,):
+        await together(*(storage.ping() for _ in range(200)))
+
+
+async def test_a_call_that_gets_no_turn_in_time_is_unavailable_and_takes_no_connection(
+    store_url: str,
+) -> None:
+    async with nodes(store_url) as (storage,):
+        turn = together(storage.ping(), storage.ping(), storage.ping(), storage.ping())
+        waiting = together(storage.ping())
+        waiting.cancel()
+        with pytest.raises(Exception, match="Cancelled"):
+            await waiting
+        await turn
+        await together(*(storage.ping() for _ in range(20)))
+
+
+async def test_a_defect_is_no_outage(store_url: str) -> None:
+    async with nodes(store_url) as (storage,):
+        with pytest.raises(ValueError, match="NUL"):
+            await storage.create_user(1, "a\0b", "hash", 1)
+        with pytest.raises(psycopg2.DataError):
+            await storage.create_user(2**70, "name", "hash", 1)
+        assert storage.unready is None
+        assert storage.outages == 0
