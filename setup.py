@@ -28,6 +28,7 @@ setup(
         "imd.ops",
         "imd.status",
         "imd.storage",
+        "imd.transfer",
         "twisted.plugins",
     ],
     package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
