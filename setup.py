@@ -50,6 +50,7 @@ setup(
             "pytest>=9",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
+            "trustme>=1.2",
         ],
         "lint": ["ruff>=0.17,<0.18"],
         "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15"],

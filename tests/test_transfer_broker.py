@@ -7,9 +7,11 @@ import tracemalloc
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.logger import LogLevel, capturedLogs
+from twisted.python.failure import Failure
 from twisted.spread import banana, jelly
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -111,7 +113,7 @@ class StrangerTests(Case):
         for _ in range(255):
             self.connect()
         self.assertIsNone(self.factory.buildProtocol(None))
-        self.broker.connectionLost(None)
+        self.broker.connectionLost(Failure(ConnectionDone()))
         self.assertIsNotNone(self.factory.buildProtocol(None))
 
     def test_stranger_can_call_nothing_but_attach(self) -> None:

@@ -204,6 +204,10 @@ class Broker(_Broker):  # type: ignore[misc]
 
     def connectionLost(self, reason: Failure) -> None:
         """It is over; every call that waits fails."""
+        if not (self._is_ready or self._is_over):
+            # Most of the time TLS: one of the two did not like the other's certificate.
+            peer, why = self.transport.getPeer(), reason.getErrorMessage()
+            self._log.warn("{peer} left before it began: {reason}", peer=peer, reason=why)
         self._leave()
         super().connectionLost(reason)
 
