@@ -1,0 +1,229 @@
+"""Where a transfer listens and how connectors reach it, from the strings of an operator.
+
+``unix:PATH``
+    A socket in the file system; its permissions say who may connect.  The mode is 600 unless
+    the string says otherwise, and never one that lets everybody in.
+``tls:PORT[:interface=ADDRESS]`` (listening), ``tls:HOST:PORT`` (dialling)
+    TCP with TLS 1.3, where both sides show a certificate of the operator's own authority, with
+    their role as a DNS name: ``connector.imd.internal`` or any name below it, and
+    ``transfer.imd.internal``.  Needs the table ``transfer-tls``.  All other parameters are those
+    of Twisted's ``tcp:``; ``ssl:`` means the same.
+``tcp:…``
+    No proof of anything: accepted for a loopback address only, and complained about.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from msgspec import Struct
+from OpenSSL import crypto
+from twisted.internet.endpoints import clientFromString, serverFromString, wrapClientTLS
+from twisted.internet.interfaces import (
+    IProtocolFactory,
+    IStreamClientEndpoint,
+    IStreamServerEndpoint,
+)
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    TLSVersion,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from imd.errors import ConfigError
+
+_log = Logger()
+
+
+class Tls(Struct, frozen=True, forbid_unknown_fields=True):
+    """The table ``transfer-tls``: paths of PEM files, and the names that prove a role.
+
+    ``cert`` may hold intermediate certificates behind the own one, ``ca`` several authorities.
+    """
+
+    cert: str
+    key: str
+    ca: str
+    connector: str = "connector.imd.internal"
+    transfer: str = "transfer.imd.internal"
+
+
+#: Makes of a factory of plain connections one of proven ones.
+Wrap = Callable[[IProtocolFactory], IProtocolFactory]
+
+
+class Door(Struct, frozen=True):
+    """Where a transfer listens.
+
+    ``proves`` tells of a transport whose handshake is complete whether a connector is at its
+    other end; None where reaching the endpoint is proof enough.
+    """
+
+    endpoint: IStreamServerEndpoint
+    wrap: Wrap
+    proves: Callable[[Any], bool] | None
+
+
+def door(description: str, tls: Tls | None, reactor: Any) -> Door:
+    """What ``transfer-listen`` says.  Raises ``ConfigError``."""
+    key = "transfer-listen"
+    kind, words, rest = _split(key, description)
+    if kind == "unix":
+        mode = next((word[5:] for word in words if word.startswith("mode=")), None)
+        _check_mode(key, mode)
+        description += "" if mode else ":mode=600"
+        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None)
+    if kind == "tcp":
+        host = next((word[10:] for word in words if word.startswith("interface=")), "")
+        _check_loopback(key, host)
+        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None)
+    options = CertificateOptions(**_options(tls))
+    role = _needed(tls).connector
+    return Door(
+        _parsed(key, serverFromString, reactor, f"tcp:{rest}"),
+        lambda factory: TLSMemoryBIOFactory(options, False, factory, reactor),
+        lambda transport: _has_role(transport.getPeerCertificate().to_cryptography(), role),
+    )
+
+
+def dial(description: str, tls: Tls | None, reactor: Any) -> IStreamClientEndpoint:
+    """What one entry of ``transfer`` says.  Raises ``ConfigError``."""
+    key = "transfer"
+    kind, words, rest = _split(key, description)
+    if kind == "unix":
+        return _client(reactor, description)
+    if kind == "tcp":
+        named = [word[5:] for word in words if word.startswith("host=")]
+        _check_loopback(key, (named or words)[0])
+        return _client(reactor, description)
+    options = _options(tls)
+    creator = optionsForClientTLS(
+        _needed(tls).transfer,
+        trustRoot=options.pop("trustRoot"),
+        extraCertificateOptions=options,
+    )
+    return wrapClientTLS(creator, _client(reactor, f"tcp:{rest}"))
+
+
+# -- strings
+
+
+def _client(reactor: Any, description: str) -> IStreamClientEndpoint:
+    endpoint: IStreamClientEndpoint = _parsed("transfer", clientFromString, reactor, description)
+    return endpoint
+
+
+def _split(key: str, description: str) -> tuple[str, list[str], str]:
+    """The kind of an endpoint, its parameters, and these again as they were written."""
+    kind, _, rest = description.partition(":")
+    if kind not in ("unix", "tcp", "tls", "ssl") or not rest:
+        raise ConfigError(key, f'"{description}" is none of unix:…, tls:…, tcp:…')
+    return kind, [re.sub(r"\\(.)", r"\1", word) for word in re.split(r"(?<!\\):", rest)], rest
+
+
+def _parsed(key: str, parse: Callable[..., Any], reactor: Any, description: str) -> Any:
+    try:
+        return parse(reactor, description)
+    except (ValueError, TypeError, KeyError) as error:
+        raise ConfigError(key, f"{description}: {error}") from None
+
+
+def _as_it_is(factory: IProtocolFactory) -> IProtocolFactory:
+    return factory
+
+
+def _check_mode(key: str, mode: str | None) -> None:
+    if mode is None:
+        return
+    try:
+        bits = int(mode, 8)
+    except ValueError:
+        raise ConfigError(key, f"mode={mode} is no mode, such as 600") from None
+    if bits & 0o007:
+        raise ConfigError(key, f"mode={mode} lets every user of this machine in; take 600")
+
+
+def _check_loopback(key: str, host: str) -> None:
+    try:
+        is_loopback = ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        is_loopback = False
+    if not is_loopback:
+        raise ConfigError(key, "tcp: proves nothing; use tls: (or unix:, or a loopback address)")
+    _log.warn(
+        "{key} is plain TCP: every user of this machine can read and write all messages", key=key
+    )
+
+
+# -- certificates
+
+
+def _needed(tls: Tls | None) -> Tls:
+    if tls is None:
+        raise ConfigError("transfer-tls", "tls: needs this table, with cert, key and ca")
+    return tls
+
+
+def _options(tls: Tls | None) -> dict[str, Any]:
+    """What both sides' TLS has in common, for ``CertificateOptions``."""
+    needed = _needed(tls)
+    own, *chain = _certificates("cert", needed.cert)
+    key = _private_key(needed.key)
+    private: Any = key.to_cryptography_key()
+    if private.public_key() != own.public_key():
+        raise ConfigError("transfer-tls.key", f"{needed.key} is not the key of {needed.cert}")
+    authorities = [Certificate(_x509(one)) for one in _certificates("ca", needed.ca)]
+    return {
+        "privateKey": key,
+        "certificate": _x509(own),
+        "extraCertChain": [_x509(one) for one in chain],
+        "trustRoot": trustRootFromCertificates(authorities),
+        "raiseMinimumTo": TLSVersion.TLSv1_3,
+    }
+
+
+def _x509(certificate: x509.Certificate) -> crypto.X509:
+    return crypto.X509.from_cryptography(certificate)
+
+
+def _certificates(name: str, path: str) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(_read(name, path))
+    except ValueError:
+        raise ConfigError(f"transfer-tls.{name}", f"{path} holds no PEM certificate") from None
+
+
+def _private_key(path: str) -> crypto.PKey:
+    raw = _read("key", path)
+    try:
+        return crypto.load_privatekey(crypto.FILETYPE_PEM, raw, b"")
+    except (ValueError, crypto.Error):
+        raise ConfigError(
+            "transfer-tls.key", f"{path} holds no PEM key without a passphrase"
+        ) from None
+
+
+def _read(name: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"transfer-tls.{name}", f"cannot read {path}: {error.strerror}") from None
+
+
+def _has_role(certificate: x509.Certificate, role: str) -> bool:
+    """Whether a certificate, whose authority was checked, is for ``role`` or a name below it."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    except x509.ExtensionNotFound:
+        return False
+    known = [name.lower() for name in names.value.get_values_for_type(x509.DNSName)]
+    return any(name == role or name.endswith(f".{role}") for name in known)

@@ -1,0 +1,55 @@
+"""The process that carries hints between connectors: it listens, and that is all it does."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.python.failure import Failure
+
+from imd.errors import ConfigError
+from imd.transfer.endpoints import Tls, door
+from imd.transfer.exchange import Exchange
+
+
+class TransferService:
+    """A transfer that listens at ``listen`` (see ``endpoints``).
+
+    Raises ``ConfigError`` if that is no endpoint, or one that needs another ``tls``.
+    """
+
+    def __init__(self, listen: str, tls: Tls | None, reactor: Any) -> None:
+        self._listen = listen
+        self._door = door(listen, tls, reactor)
+        self._exchange = Exchange(reactor)
+        self._port: IListeningPort | None = None
+
+    @property
+    def host(self) -> Any:
+        """The address it listens at, once it was started."""
+        return self._port.getHost() if self._port is not None else None
+
+    def start(self) -> None:
+        """Listen.  Raises ``ConfigError`` if the endpoint cannot be had."""
+        outcome: list[Any] = []
+        factory = self._door.wrap(self._exchange.factory(self._door.proves))
+        self._door.endpoint.listen(factory).addBoth(outcome.append)
+        if outcome and isinstance(outcome[0], Failure):
+            raise ConfigError("transfer-listen", _why(self._listen, outcome[0].value))
+        self._port = outcome[0] if outcome else None
+        self._exchange.start()
+
+    async def stop(self) -> None:
+        """Take no more connections and drop those that there are."""
+        port, self._port = self._port, None
+        if port is not None:
+            await maybeDeferred(port.stopListening)
+        self._exchange.stop()
+
+
+def _why(listen: str, error: BaseException | None) -> str:
+    if isinstance(error, CannotListenError):
+        error = error.socketError
+    return f"cannot listen on {listen}: {getattr(error, 'strerror', None) or error}"
