@@ -28,7 +28,7 @@ def spawn(coro: Coroutine[Any, Any, None], log: Logger, what: str) -> Deferred[N
 
 
 def sleep(clock: Clock, seconds: float) -> Deferred[None]:
-    """A Deferred that fires after ``seconds``."""
-    done: Deferred[None] = Deferred()
-    clock.callLater(seconds, done.callback, None)
+    """A Deferred that fires after ``seconds``; cancelled, it leaves nothing on the clock."""
+    done: Deferred[None] = Deferred(lambda _: call.cancel())
+    call = clock.callLater(seconds, done.callback, None)
     return done
