@@ -45,7 +45,7 @@ class Turns(Generic[K]):
 
 
 def sleep(clock: Clock, seconds: float) -> Deferred[None]:
-    """A Deferred that fires after ``seconds``."""
-    done: Deferred[None] = Deferred()
-    clock.callLater(seconds, done.callback, None)
+    """A Deferred that fires after ``seconds``; cancelled, it leaves nothing on the clock."""
+    done: Deferred[None] = Deferred(lambda _: call.cancel())
+    call = clock.callLater(seconds, done.callback, None)
     return done
