@@ -9,26 +9,33 @@ from imd.hints import AnyHint, Replace, Revoke
 from imd.recent import Recent
 from imd.sweep import Sweep
 
+#: Seconds for which a node may live on unseen; after that it is gone, or has seen it itself.
+LEASE_SECONDS = 15.0
+
 
 class Incoming:
-    """What comes from other nodes goes to the sessions here; ``imd.interfaces.Arrivals``."""
+    """What comes from other nodes goes to the sessions here; ``imd.interfaces.Arrivals``.
 
-    def __init__(self, delivery: Delivery, recent: Recent, sweep: Sweep) -> None:
+    ``sweep`` has to be set before anything can come.
+    """
+
+    sweep: Sweep
+
+    def __init__(self, delivery: Delivery, recent: Recent) -> None:
         self._delivery = delivery
         self._recent = recent
-        self._sweep = sweep
 
     def received(self, source: str, hints: Sequence[AnyHint]) -> None:
         """See ``Arrivals``."""
         for hint in hints:
             self._recent.note(hint)
             if not self._delivery.deliver(hint) and not isinstance(hint, Revoke | Replace):
-                self._sweep.stray(hint.users)
+                self.sweep.stray(hint.users)
 
     def lost(self) -> None:
         """See ``Arrivals``."""
-        self._sweep.soon()
+        self.sweep.soon()
 
     def unreachable(self, node: str) -> None:
-        """See ``Arrivals``."""
-        self._sweep.soon()
+        """See ``Arrivals``.  It may go on committing for as long as its lease lives."""
+        self.sweep.hurry(LEASE_SECONDS)

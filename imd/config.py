@@ -16,11 +16,15 @@ from msgspec import Struct, field
 from imd.errors import ConfigError
 from imd.limits import Limits
 from imd.throttle import trusts
+from imd.tls import TransferTls
 
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
 ROLES = ("connector", "transfer", "all")
 NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
+#: How the URL of a store, and of user status, that several nodes share begins.
+POSTGRESQL = ("postgresql://", "postgres://")
+REDIS = ("redis://", "rediss://", "redis+unix://", "redis+sentinel://")
 LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
 
 
@@ -44,6 +48,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     files: str = ""
     transfer: tuple[str, ...] = ()
     transfer_listen: str = field(name="transfer-listen", default="")
+    transfer_tls: TransferTls | None = field(name="transfer-tls", default=None)
     node: str = ""
     auth: tuple[str, ...] = ("password",)
     origin: tuple[str, ...] = ()
@@ -54,7 +59,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 #: What msgspec says of a key in a table of the file.
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 #: Keys that may hold secrets; a file with one of them must be private.
-_SECRET_SCHEMES = ("postgresql://", "redis://", "rediss://", "redis+sentinel://")
+_SECRET_SCHEMES = (*POSTGRESQL, *REDIS)
 
 
 def load(options: Mapping[str, Any], path: str | None) -> Settings:
@@ -62,6 +67,9 @@ def load(options: Mapping[str, Any], path: str | None) -> Settings:
 
     Raises ``ConfigError`` that names the key.
     """
+    for key in ("store", "status"):
+        if _has_secret({key: options.get(key)}):
+            raise ConfigError(key, "other users see the command line; write it into --config=FILE")
     settings = merge(options, path)
     _check(settings)
     return settings
@@ -129,19 +137,30 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
-    _only(settings.role, "all", "role", "runs connector and transfer in one process")
-    _only(settings.store, "sqlite", "store", "is the storage of this version")
-    _only(settings.status, "memory", "status", "is the user status of this version")
     _only(settings.files, "", "files", "is not served by this version; leave it out")
-    _only(settings.transfer, (), "transfer", "is not served by this version; leave it out")
-    _only(settings.transfer_listen, "", "transfer-listen", "is not served by this version")
     _only(settings.auth, ("password",), "auth", "is the login of this version")
+    if settings.role != "transfer":
+        _check_engines(settings)
     _check_numbers("limits", settings.limits)
     _check_numbers("passwords", settings.passwords)
     try:
         trusts(settings.limits.trusted_addresses)
     except ValueError as error:
         raise ConfigError("limits.trusted_addresses", str(error)) from None
+
+
+def _check_engines(settings: Settings) -> None:
+    store, status, shared = settings.store, settings.status, settings.role == "connector"
+    if store != "sqlite" and not store.startswith(POSTGRESQL):
+        raise ConfigError("store", '"sqlite", or a URL: postgresql://…')
+    if status != "memory" and not status.startswith(REDIS):
+        raise ConfigError("status", '"memory", or a URL: redis://…, rediss://…, redis+sentinel://…')
+    if store == "sqlite" and (shared or status != "memory"):
+        raise ConfigError("store", "SQLite serves one process; several need postgresql://…")
+    if status == "memory" and (shared or settings.transfer):
+        raise ConfigError("status", "memory knows one process; several need redis://…")
+    if shared and not settings.transfer:
+        raise ConfigError("transfer", "a connector needs the endpoint of at least one transfer")
 
 
 def _only(value: Any, supported: Any, key: str, why: str) -> None:

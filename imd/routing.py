@@ -20,7 +20,7 @@ from imd.interfaces import LiveSession, Transfer, UserStatus
 from imd.recent import Recent
 from imd.tasks import Clock, spawn
 
-#: Hints that may wait for a look-up; beyond that they are dropped, and the sweep finds them.
+#: Hints that may wait for a look-up.
 MAX_WAITING = 20_000
 #: Users in one look-up.
 LOOKUP = 500
@@ -74,15 +74,13 @@ class Forwarding:
         self._clock = clock
         self._waiting: list[AnyHint] = []
         self._running = False
-        #: Hints that were dropped because too many waited.
-        self.dropped = 0
 
     def send(self, hint: AnyHint) -> None:
         """See ``Others``."""
         self._recent.note(hint)
         if not self._transfer.attached or len(self._waiting) >= MAX_WAITING:
-            # Nodes that miss it sweep the feed; see ``imd.sweep``.
-            self.dropped += 1
+            # No time to look anybody up, or no use in it: all are told, or told ``lost``.
+            self._transfer.forward(None, hint)
             return
         self._waiting.append(hint)
         if not self._running:

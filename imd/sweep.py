@@ -35,7 +35,7 @@ MAX_STRAYS = 1000
 
 
 class Sweep:
-    """Reads the feed and repairs; ``covered`` takes the token of each sweep.
+    """Reads the feed and repairs.
 
     ``degraded`` says whether some hints cannot come through now.
     """
@@ -49,7 +49,6 @@ class Sweep:
         registry: Registry,
         online: Online,
         recent: Recent,
-        covered: Callable[[str], None],
         degraded: Callable[[], bool],
         clock: Clock,
     ) -> None:
@@ -59,19 +58,21 @@ class Sweep:
         self._online = online
         self._recent = recent
         self._delivery = Delivery(registry)
-        self._covered = covered
+        self._covered: Callable[[str], None] = lambda token: None
         self._degraded = degraded
         self._clock = clock
         self._token: str | None = None
         self._timer: IDelayedCall | None = None
         self._busy = self._wanted = self._running = self._failing = False
+        self._hurry_until = 0.0
         self._ended = self._turned = self._purged = clock.seconds()
         self._strays: set[int] = set()
         #: Conversations, cursors and devices that sessions had to be told of by a sweep.
         self.repaired = 0
 
-    def start(self) -> None:
-        """Sweep now, and from now on."""
+    def start(self, covered: Callable[[str], None]) -> None:
+        """Sweep now, and from now on; ``covered`` takes the token of each sweep."""
+        self._covered = covered
         self._running = True
         self._begin()
 
@@ -86,6 +87,11 @@ class Sweep:
         if self._running and not self._busy:
             self._schedule()
 
+    def hurry(self, seconds: float) -> None:
+        """For so long hints may not come through: sweep soon and often."""
+        self._hurry_until = max(self._hurry_until, self._clock.seconds() + seconds)
+        self.soon()
+
     def stray(self, users: Iterable[int]) -> None:
         """Others believe that these users are here."""
         if len(self._strays) < MAX_STRAYS:
@@ -95,7 +101,8 @@ class Sweep:
 
     def _schedule(self) -> None:
         self._cancel()
-        hurry = self._wanted or self._failing or self._degraded()
+        late = self._clock.seconds() < self._hurry_until
+        hurry = late or self._wanted or self._failing or self._degraded()
         due = self._ended + (SOON if hurry else INTERVAL)
         self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._begin)
 

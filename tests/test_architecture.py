@@ -13,12 +13,12 @@ from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"effects", "errors", "events", "friendship", "hints", "limits", "methods", "model"}
-PURE |= {"names", "session", "throttle", "version", "wire"}
+PURE |= {"names", "session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {"arrivals", "delivery", "online", "recent", "routing", "sweep", "tasks"}
+APPLICATION |= {"arrivals", "delivery", "cluster", "online", "recent", "routing", "sweep", "tasks"}
 #: May see everything: they put the parts together.
-EDGE = {"cli", "tap"}
+EDGE = {"cli", "daemon", "engines", "migrate", "sources", "tap"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}

@@ -20,7 +20,8 @@ from twisted.logger import LogLevel, capturedLogs
 
 from imd.errors import ConfigError
 from imd.tasks import sleep
-from imd.transfer.endpoints import Tls, dial, door
+from imd.tls import TransferTls
+from imd.transfer.endpoints import dial, door
 from imd.transfer.link import Link
 from imd.transfer.service import TransferService
 from tests.contracts.transfer import Seen, push
@@ -36,7 +37,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 @asynccontextmanager
-async def serving(listen: str, tls: Tls | None = None) -> AsyncIterator[TransferService]:
+async def serving(listen: str, tls: TransferTls | None = None) -> AsyncIterator[TransferService]:
     service = TransferService(listen, tls, reactor)
     service.start()
     try:
@@ -46,7 +47,9 @@ async def serving(listen: str, tls: Tls | None = None) -> AsyncIterator[Transfer
 
 
 @asynccontextmanager
-async def attached(node: str, to: str, tls: Tls | None = None) -> AsyncIterator[tuple[Link, Seen]]:
+async def attached(
+    node: str, to: str, tls: TransferTls | None = None
+) -> AsyncIterator[tuple[Link, Seen]]:
     seen = Seen()
     link = Link(node, "boot", [dial(to, tls, reactor)], seen, reactor, lambda: 0.0)  # type: ignore[arg-type]
     link.start()
@@ -57,7 +60,7 @@ async def attached(node: str, to: str, tls: Tls | None = None) -> AsyncIterator[
         await link.stop()
 
 
-async def exchange_hints(to: str, tls: Tls | None = None) -> None:
+async def exchange_hints(to: str, tls: TransferTls | None = None) -> None:
     async with attached("a", to, tls) as (a, _), attached("b", to, tls) as (b, seen):
         await until(lambda: bool(a._peers()))
         for seq in range(2000):
@@ -76,14 +79,14 @@ class Authority:
         self.path = directory / "ca.pem"
         self._authority.cert_pem.write_to_path(str(self.path))
 
-    def table(self, *names: str, ca: Path | None = None, days: int = 1) -> Tls:
+    def table(self, *names: str, ca: Path | None = None, days: int = 1) -> TransferTls:
         """``transfer-tls`` of one that has a certificate for these names."""
         expires = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=days)
         issued = self._authority.issue_cert(*names, not_after=expires)
         cert, key = self._directory / f"{names[0]}.pem", self._directory / f"{names[0]}.key"
         cert.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         issued.private_key_pem.write_to_path(str(key))
-        return Tls(str(cert), str(key), str(ca or self.path))
+        return TransferTls(str(cert), str(key), str(ca or self.path))
 
 
 @pytest.fixture
@@ -161,7 +164,7 @@ async def test_small_messages_are_not_held_back_by_tcp_on_either_side(
                 assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
-async def refused(served: Tls, shown: Tls) -> str:
+async def refused(served: TransferTls, shown: TransferTls) -> str:
     """Try to attach; returns why the transfer or the link let go of the connection."""
     with capturedLogs() as logs:
         async with serving(LISTEN, served) as service:
@@ -292,7 +295,7 @@ def test_tables_that_cannot_be_used_name_the_key(authority: Authority, tmp_path:
         for path in (str(empty), str(tmp_path / "missing"), str(tmp_path)):
             values = {"cert": good.cert, "key": good.key, "ca": good.ca, field: path}
             with pytest.raises(ConfigError) as raised:
-                dial("tls:127.0.0.1:1", Tls(**values), reactor)
+                dial("tls:127.0.0.1:1", TransferTls(**values), reactor)
             assert raised.value.key == f"transfer-tls.{field}"
     with pytest.raises(ConfigError) as raised:
         door(LISTEN, None, reactor)
@@ -301,7 +304,7 @@ def test_tables_that_cannot_be_used_name_the_key(authority: Authority, tmp_path:
 
 def test_key_of_another_certificate_is_a_mistake_of_the_operator(authority: Authority) -> None:
     good, another = authority.table(CONNECTOR), authority.table(TRANSFER)
-    mixed = Tls(good.cert, another.key, good.ca)
+    mixed = TransferTls(good.cert, another.key, good.ca)
     with pytest.raises(ConfigError) as raised:
         dial("tls:127.0.0.1:1", mixed, reactor)
     assert raised.value.key == "transfer-tls.key"

@@ -40,21 +40,9 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from imd.errors import ConfigError
+from imd.tls import TransferTls
 
 _log = Logger()
-
-
-class Tls(Struct, frozen=True, forbid_unknown_fields=True):
-    """The table ``transfer-tls``: paths of PEM files, and the names that prove a role.
-
-    ``cert`` may hold intermediate certificates behind the own one, ``ca`` several authorities.
-    """
-
-    cert: str
-    key: str
-    ca: str
-    connector: str = "connector.imd.internal"
-    transfer: str = "transfer.imd.internal"
 
 
 #: Makes of a factory of plain connections one of proven ones.
@@ -73,7 +61,7 @@ class Door(Struct, frozen=True):
     proves: Callable[[Any], bool] | None
 
 
-def door(description: str, tls: Tls | None, reactor: Any) -> Door:
+def door(description: str, tls: TransferTls | None, reactor: Any) -> Door:
     """What ``transfer-listen`` says.  Raises ``ConfigError``."""
     key = "transfer-listen"
     kind, words, rest = _split(key, description)
@@ -95,7 +83,7 @@ def door(description: str, tls: Tls | None, reactor: Any) -> Door:
     )
 
 
-def dial(description: str, tls: Tls | None, reactor: Any) -> IStreamClientEndpoint:
+def dial(description: str, tls: TransferTls | None, reactor: Any) -> IStreamClientEndpoint:
     """What one entry of ``transfer`` says.  Raises ``ConfigError``."""
     key = "transfer"
     kind, words, rest = _split(key, description)
@@ -167,13 +155,13 @@ def _check_loopback(key: str, host: str) -> None:
 # -- certificates
 
 
-def _needed(tls: Tls | None) -> Tls:
+def _needed(tls: TransferTls | None) -> TransferTls:
     if tls is None:
         raise ConfigError("transfer-tls", "tls: needs this table, with cert, key and ca")
     return tls
 
 
-def _options(tls: Tls | None) -> dict[str, Any]:
+def _options(tls: TransferTls | None) -> dict[str, Any]:
     """What both sides' TLS has in common, for ``CertificateOptions``."""
     needed = _needed(tls)
     own, *chain = _certificates("cert", needed.cert)

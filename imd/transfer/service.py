@@ -10,7 +10,8 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
 from imd.errors import ConfigError
-from imd.transfer.endpoints import Tls, door
+from imd.tls import TransferTls
+from imd.transfer.endpoints import door
 from imd.transfer.exchange import Exchange
 
 
@@ -20,7 +21,7 @@ class TransferService:
     Raises ``ConfigError`` if that is no endpoint, or one that needs another ``tls``.
     """
 
-    def __init__(self, listen: str, tls: Tls | None, reactor: Any) -> None:
+    def __init__(self, listen: str, tls: TransferTls | None, reactor: Any) -> None:
         self._listen = listen
         self._door = door(listen, tls, reactor)
         self._exchange = Exchange(reactor)

@@ -1,0 +1,42 @@
+"""One node among others that commit to the same storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from imd.arrivals import Incoming
+from imd.delivery import Delivery
+from imd.interfaces import Arrivals, Feed, Storage, Transfer, UserStatus
+from imd.online import Online
+from imd.recent import Recent
+from imd.registry import Registry
+from imd.routing import Forwarding, Routing
+from imd.sweep import Sweep
+from imd.tasks import Clock
+
+
+class Cluster:
+    """How this node tells others, hears from them, and finds what it has not heard.
+
+    ``meet`` makes the way to other nodes, which tells its argument what comes; it has to be
+    started after this.
+    """
+
+    def __init__(
+        self,
+        node: str,
+        registry: Registry,
+        storage: Storage,
+        feed: Feed,
+        status: UserStatus,
+        meet: Callable[[Arrivals], Transfer],
+        clock: Clock,
+    ) -> None:
+        recent, delivery = Recent(), Delivery(registry)
+        incoming = Incoming(delivery, recent)
+        transfer = meet(incoming)
+        self.routing = Routing(delivery, Forwarding(node, status, transfer, recent, clock))
+        self.online = Online(node, registry, status, self.routing, incoming.lost)
+        self.sweep = incoming.sweep = Sweep(
+            storage, feed, registry, self.online, recent, lambda: not transfer.attached, clock
+        )

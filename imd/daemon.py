@@ -1,0 +1,209 @@
+"""The processes of imd: which parts each role has, and how they start and stop."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.resource import Resource
+
+from imd.accounts import Accounts
+from imd.auth.password import BoundedPool, Passwords
+from imd.cluster import Cluster
+from imd.config import Settings
+from imd.connector.http import Front
+from imd.connector.hub import Hub
+from imd.connector.site import Crowd, ImdSite
+from imd.connector.websocket import ClientFactory, WebSocketPort
+from imd.delivery import Delivery
+from imd.engines import endpoints_of, engine_of, status_of, transfer_of
+from imd.errors import ConfigError
+from imd.friends import Friends
+from imd.interfaces import Arrivals, Feed, Storage
+from imd.messaging import Messaging
+from imd.online import Online
+from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
+from imd.registry import Registry
+from imd.routing import Routing
+from imd.sources import Rates, Sources
+from imd.status.redis import RedisUserStatus
+from imd.transfer.link import Link
+from imd.transfer.local import LocalTransfer
+from imd.transfer.service import TransferService
+
+#: Seconds that sessions get to finish when the server stops.
+DRAIN_SECONDS = 20.0
+
+
+def transfer(settings: Settings, reactor: Any) -> Step:
+    """What carries hints between connectors.  Raises ``ConfigError``."""
+    listen = settings.transfer_listen or f"unix:{settings.data}/transfer.sock:mode=600"
+    service = TransferService(listen, settings.transfer_tls, reactor)
+    return Step("transfer", service.start, service.stop)
+
+
+def connector(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+    """What holds client sessions, in the order of its start.  Raises ``ConfigError``.
+
+    The port is bound first of all and closed first of all.
+    """
+    parts = Connector(settings, reactor)
+    steps = [
+        Step("storage", parts.start_storage, parts.engine.stop),
+        Step("passwords", parts.pool.start, parts.pool.stop),
+    ]
+    if isinstance(parts.status, RedisUserStatus):
+        steps.append(Step("user status", parts.status.start, parts.status.stop))
+    steps.append(Step("sessions", parts.open_sessions, parts.drain))
+    return (*steps, Listener(settings.listen, parts.site, reactor))
+
+
+def everything(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+    """A connector, and a transfer where others are to dial it.  Raises ``ConfigError``."""
+    own = (transfer(settings, reactor),) if settings.transfer_listen else ()
+    return (*own, *connector(settings, reactor))
+
+
+#: One function a role.
+ROLES: dict[str, Callable[[Settings, Any], tuple[Step | Listener, ...]]] = {
+    "all": everything,
+    "connector": connector,
+    "transfer": lambda settings, reactor: (transfer(settings, reactor),),
+}
+
+
+def process(settings: Settings, reactor: Any) -> OrderedService:
+    """The whole process; nothing is opened before it starts.  Raises ``ConfigError``."""
+    return OrderedService(ROLES[settings.role](settings, reactor))
+
+
+class Connector:
+    """The parts of a connector, and what ties them together."""
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        self._settings = settings
+        self._reactor = reactor
+        self._sources = Sources()
+        self._node = node = self._sources.node_name(settings.node)
+        cost = settings.passwords
+        self.pool = BoundedPool(reactor)
+        self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
+        self._crowd = Crowd(settings.limits)
+        self.site = ImdSite(Resource(), self._crowd, reactor)
+        self.engine = engine_of(settings, node, self._sources, reactor, self._broken)
+        self.status = status_of(settings, node, reactor)
+        self._endpoints: list[IStreamClientEndpoint] = endpoints_of(settings, reactor)
+        self._registry = Registry()
+        self._storage: Storage | None = None
+        self._transfer: Link | LocalTransfer | None = None
+        self._cluster: Cluster | None = None
+        self._hub: Hub | None = None
+        self._unready: str | None = "starting"
+
+    # -- storage, which may take its time
+
+    def start_storage(self) -> None:
+        """Open it, or begin to connect."""
+        outcome: list[Any] = []
+        starting = Deferred.fromCoroutine(self.engine.start()).addBoth(outcome.append)
+        if outcome and isinstance(outcome[0], Failure):
+            outcome[0].raiseException()
+        if outcome:
+            self._storage = outcome[0]
+        else:
+            self._unready = "storage does not answer yet"
+            starting.addCallback(lambda _: self._storage_answered(outcome[0]))
+
+    def _storage_answered(self, result: Any) -> None:
+        if not isinstance(result, Failure):
+            self._storage = result
+            self.open_sessions()
+            return
+        if result.check(ConfigError) is None:
+            self._log.failure("storage cannot be used", result)
+        tell(result.getErrorMessage())
+        self._end(EX_CONFIG)
+
+    def _broken(self, error: str) -> None:
+        """The disk failed: nothing more can be promised, so the process ends."""
+        self._unready = f"storage: {error}"
+        self._log.critical("storage failed, the process ends: {error}", error=error)
+        tell(f"data: {error}; check the disk, then start again")
+        self._end(1)
+
+    def _end(self, code: int) -> None:
+        self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, code)
+        self._reactor.stop()
+
+    # -- sessions
+
+    def open_sessions(self) -> None:
+        """Let clients in, if storage is there; else that is done once it is."""
+        if self._storage is None:
+            return
+        routing, online = self._among_others(self._storage)
+        accounts = self._open_hub(self._storage, routing, online)
+        assert self._hub is not None  # noqa: S101
+        factory = ClientFactory(self._hub, self._settings.limits, self._reactor, self._crowd)
+        websocket = WebSocketPort(factory, self._settings.origin)
+        self.site.resource = Front(accounts, websocket, self._ready, self._crowd.crowded)
+        self._hub.start()
+        if self._transfer is not None:
+            self._transfer.start()
+        self._unready = None
+
+    def _open_hub(self, storage: Storage, routing: Routing, online: Online) -> Accounts:
+        limits, clock, sources = self._settings.limits, self._reactor, self._sources
+        messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
+        friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
+        accounts = Accounts(storage, self._passwords, friends, routing, clock, sources, limits)
+        self._hub = Hub(
+            accounts=accounts,
+            messaging=messaging,
+            online=online,
+            rates=Rates(limits),
+            limits=limits,
+            clock=clock,
+            now_ms=sources.now_ms,
+            fraction=sources.fraction,
+        )
+        if self._cluster is not None:
+            self._cluster.sweep.start(messaging.covered)
+        return accounts
+
+    def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
+        node, registry, feed = self._node, self._registry, self.engine.feed
+        if feed is None:
+            routing = Routing(Delivery(registry))
+            return routing, Online(node, registry, self.status, routing)
+        self._cluster = cluster = self._meet(storage, feed)
+        return cluster.routing, cluster.online
+
+    def _meet(self, storage: Storage, feed: Feed) -> Cluster:
+        def meet(arrivals: Arrivals) -> Link | LocalTransfer:
+            self._transfer = transfer_of(
+                self._endpoints, self._node, arrivals, self._sources, self._reactor
+            )
+            return self._transfer
+
+        return Cluster(self._node, self._registry, storage, feed, self.status, meet, self._reactor)
+
+    def _ready(self) -> str | None:
+        return self._unready or self.engine.unready
+
+    async def drain(self) -> None:
+        """Send all clients away, then leave the other nodes."""
+        self._unready = "stopping"
+        if self._hub is not None:
+            await self._hub.drain(DRAIN_SECONDS)
+        if self._cluster is not None:
+            self._cluster.sweep.stop()
+        if self._transfer is not None:
+            await self._transfer.stop()

@@ -1,0 +1,140 @@
+"""The engines that the settings name: storage, user status, and the way to other nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+from imd.config import POSTGRESQL, Settings
+from imd.interfaces import Arrivals, Feed, Storage, UserStatus
+from imd.sources import Sources
+from imd.status.memory import MemoryUserStatus
+from imd.status.redis import RedisUserStatus
+from imd.storage.postgres import PostgresStorage
+from imd.storage.sqlite import SqliteStorage
+from imd.transfer.endpoints import dial
+from imd.transfer.link import Link
+from imd.transfer.local import Hall, LocalTransfer
+
+#: Commit lanes where several may commit at the same time.
+LANES = 2
+
+
+class Engine(Protocol):
+    """Storage, and its life."""
+
+    #: How many appends may run at the same time.
+    lanes: int
+    #: What other nodes commit; None where there are none.
+    feed: Feed | None
+
+    async def start(self) -> Storage:
+        """Open or connect; waits for a server that is away.  Raises ``ConfigError``."""
+
+    async def stop(self) -> None:
+        """Finish what waits, and close."""
+
+    @property
+    def unready(self) -> str | None:
+        """Why it cannot be used just now; None if it can."""
+
+
+class Embedded:
+    """SQLite in the data directory."""
+
+    lanes = 1
+    feed: Feed | None = None
+    unready: str | None = None
+
+    def __init__(
+        self, directory: Path, sources: Sources, reactor: Any, broken: Callable[[str], None]
+    ) -> None:
+        self._directory = directory
+        self._sources = sources
+        self._reactor = reactor
+        self._broken = broken
+        self._storage: SqliteStorage | None = None
+
+    async def start(self) -> Storage:
+        """See ``Engine``."""
+        self._storage = SqliteStorage.open_threaded(
+            self._directory,
+            new_epoch=self._sources.new_epoch,
+            reactor=self._reactor,
+            broken=self._broken,
+        )
+        return self._storage
+
+    async def stop(self) -> None:
+        """See ``Engine``."""
+        if self._storage is not None:
+            self._storage.close()
+
+
+class Shared:
+    """A PostgreSQL database."""
+
+    lanes = LANES
+
+    def __init__(self, settings: Settings, node: str, reactor: Any) -> None:
+        """Raises ``ConfigError``."""
+        unsafe = settings.unsafe_durability
+        self._storage = PostgresStorage(settings.store, node, reactor, LANES, unsafe)
+        self.feed: Feed | None = self._storage
+
+    async def start(self) -> Storage:
+        """See ``Engine``."""
+        await self._storage.start()
+        return self._storage
+
+    async def stop(self) -> None:
+        """See ``Engine``."""
+        await self._storage.stop()
+
+    @property
+    def unready(self) -> str | None:
+        """See ``Engine``."""
+        return self._storage.unready
+
+
+def engine_of(
+    settings: Settings, node: str, sources: Sources, reactor: Any, broken: Callable[[str], None]
+) -> Engine:
+    """The storage that ``store`` names.  Raises ``ConfigError``."""
+    if settings.store.startswith(POSTGRESQL):
+        return Shared(settings, node, reactor)
+    return Embedded(Path(settings.data), sources, reactor, broken)
+
+
+def status_of(settings: Settings, node: str, reactor: Any) -> UserStatus:
+    """The user status that ``status`` names.  Raises ``ConfigError``."""
+    if settings.status == "memory":
+        return MemoryUserStatus(node, reactor)
+    return RedisUserStatus(settings.status, node, reactor)
+
+
+def endpoints_of(settings: Settings, reactor: Any) -> list[IStreamClientEndpoint]:
+    """Where the transfers are.  Raises ``ConfigError``.
+
+    A process with every role that lets others dial its transfer dials it, too.
+    """
+    listen, where = settings.transfer_listen, settings.transfer
+    if not where and settings.role == "all" and listen.startswith("unix:"):
+        where = (":".join(listen.split(":")[:2]),)
+    return [dial(each, settings.transfer_tls, reactor) for each in where]
+
+
+def transfer_of(
+    endpoints: Sequence[IStreamClientEndpoint],
+    node: str,
+    arrivals: Arrivals,
+    sources: Sources,
+    reactor: Any,
+) -> Link | LocalTransfer:
+    """The way to other nodes; without endpoints there are none."""
+    if not endpoints:
+        return LocalTransfer(node, Hall(), arrivals, reactor)
+    return Link(node, node, endpoints, arrivals, reactor, sources.fraction)
