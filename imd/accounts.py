@@ -100,7 +100,7 @@ class Accounts:
         Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
         """
         if register:
-            user = await self._new_user(name, password, address)
+            user = await self._new_user(name, password, label, address)
             _, token = await self._new_device(user, label)
         else:
             async with self._turns.of(name.casefold()):
@@ -108,8 +108,10 @@ class Accounts:
                 _, token = await self._new_device(user, label)
         return await self.login_with_token(token), token
 
-    async def _new_user(self, raw: str, password: str, address: str) -> User:
+    async def _new_user(self, raw: str, password: str, label: str, address: str) -> User:
         name = names.login_name(raw)
+        # All that can be refused is refused before there is an account.
+        names.label(label, "device")
         _check_password(password)
         self._limit(self._registrations, address, "new accounts from this address")
         if await self._storage.find_user(name) is not None:
@@ -173,7 +175,7 @@ class Accounts:
         return await self._methods[method](me or NOBODY, decoded, address)
 
     async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:
-        user = await self._new_user(params.user, params.password, address)
+        user = await self._new_user(params.user, params.password, params.device, address)
         return await self._logged_in(user, params.device)
 
     async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
