@@ -71,7 +71,6 @@ class Accounts:
         self._trusted = trusts(limits.trusted_addresses)
         self._logins: Keyed[str] = _per(limits.logins_per_minute, 60)
         self._registrations: Keyed[str] = _per(limits.registrations_per_hour, 3600)
-        self._finds: Keyed[int] = _per(limits.finds_per_minute, 60)
         self._methods: dict[str, Callable[[Identity, Any, str], Awaitable[Struct]]] = {
             "account.register": self._register,
             "account.login": self._login,
@@ -102,13 +101,19 @@ class Accounts:
 
         Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
         """
-        async with self._turns.of(name.casefold()):
-            user = await (self._new_user if register else self._verified)(name, password, address)
+        if register:
+            user = await self._new_user(name, password, label, address)
             _, token = await self._new_device(user, label)
+        else:
+            async with self._turns.of(name.casefold()):
+                user = await self._verified(name, password, address)
+                _, token = await self._new_device(user, label)
         return await self.login_with_token(token), token
 
-    async def _new_user(self, raw: str, password: str, address: str) -> User:
+    async def _new_user(self, raw: str, password: str, label: str, address: str) -> User:
         name = names.login_name(raw)
+        # All that can be refused is refused before there is an account.
+        names.label(label, "device")
         _check_password(password)
         self._limit(self._registrations, address, "new accounts from this address")
         if await self._storage.find_user(name) is not None:
@@ -172,7 +177,7 @@ class Accounts:
         return await self._methods[method](me or NOBODY, decoded, address)
 
     async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:
-        user = await self._new_user(params.user, params.password, address)
+        user = await self._new_user(params.user, params.password, params.device, address)
         return await self._logged_in(user, params.device)
 
     async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
@@ -223,8 +228,7 @@ class Accounts:
         return methods.Nothing()
 
     async def _find(self, me: Identity, params: methods.OneUser, address: str) -> Struct:
-        self._finds.check(me.user.id, self._clock.seconds(), "look-ups")
-        user = await self._friends.find(params.user)
+        user = await self._friends.find(me, params.user)
         return methods.UserItem(user.id, user.name, user.display)
 
     # -- devices that are gone

@@ -51,6 +51,8 @@ class Friends:
         self._sources = sources
         per_hour = limits.friend_requests_per_hour
         self._requests: Keyed[int] = Keyed(per_hour / 3600, per_hour)
+        per_minute = limits.finds_per_minute
+        self._finds: Keyed[int] = Keyed(per_minute / 60, per_minute)
         self.methods = frozenset(name for name in methods.METHODS if name.startswith("friend."))
 
     async def call(self, me: Identity, method: str, params: Any) -> Struct:
@@ -62,11 +64,17 @@ class Friends:
         if verb == "add":
             self._requests.check(me.user.id, self._clock.seconds(), "friend requests")
             note = names.label(params.note, "note", NOTE_LENGTH)
-        peer = await self.find(params.user)
+        peer = await self.find(me, params.user)
         return await self._befriend(me.user, peer, verb, note)
 
-    async def find(self, who: int | str) -> User:
-        """A user by id or by name in any case.  Raises ``Refusal(NOT_FOUND)``."""
+    async def find(self, me: Identity, who: int | str) -> User:
+        """A user by id or by name in any case.  Raises ``Refusal(NOT_FOUND)``.
+
+        Names can be guessed, so whoever tries many is held to ``limits.finds_per_minute``,
+        by whichever method; ids cannot.
+        """
+        if isinstance(who, str):
+            self._finds.check(me.user.id, self._clock.seconds(), "look-ups")
         found = await self._storage.find_user(who.casefold() if isinstance(who, str) else who)
         if found is None:
             raise Refusal(Code.NOT_FOUND, "there is no such user")

@@ -120,8 +120,10 @@ class Lane:
             self._outcomes.poisoned(batch[0])
             return
         middle = len(batch) // 2
+        # The rest waits again: if storage goes away now, what its senders have there is purged.
+        self._queue.extendleft(reversed(batch[middle:]))
+        self._in_flight = middle
         await self._settle(batch[:middle])
-        await self._settle(batch[middle:])
 
     def _take(self) -> list[Pending]:
         batch: list[Pending] = []

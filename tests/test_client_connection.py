@@ -186,6 +186,22 @@ class ConnectionTests(ClientTestCase):
         self.failureResultOf(client.ready(), Disconnected)
         self.failureResultOf(client.send(CONVERSATION, "x"), Disconnected)
 
+    def test_what_comes_together_with_the_stop_does_not_bring_the_client_back(self) -> None:
+        client, states = self.make(), []
+        client.on_message(self.got.append)
+        client.on_state(states.append)
+        client.start()
+        self.server.flush()
+        (hello,) = self.server.frames()
+        heads = wire.Heads(hello.req, [head(0)], True, "e1:1")
+        self.server.side.sendMessage(wire.encode([welcome(hello.req), heads, msg(1)]))
+        self.server._pump.flush()
+        stopped = Deferred.fromCoroutine(client.stop())
+        self.server.flush()
+        self.successResultOf(stopped)
+        self.assertEqual((client.state, states), ("stopped", ["connecting", "stopped"]))
+        self.assertEqual(self.got, [])
+
     def test_stop_does_not_wait_for_a_server_that_is_gone(self) -> None:
         client = self.ready()
         self.server._pump = None

@@ -85,6 +85,19 @@ class SqliteStoreTests(ClientStoreContract, SynchronousTestCase):
         self.assertRaises(StoreError, SqliteStore, path)
         self.assertRaises(StoreError, SqliteStore, os.path.join(path, "below"))
 
+    def test_database_of_something_else_or_with_damaged_state_is_refused(self) -> None:
+        for script in (
+            "CREATE TABLE account(x); PRAGMA user_version=1",
+            "DROP TABLE IF EXISTS account; CREATE TABLE account(state);"
+            "CREATE TABLE conversation(id, state); INSERT INTO account VALUES('{damaged')",
+        ):
+            db = sqlite3.connect(self.path)
+            db.executescript(script)
+            db.close()
+            store = SqliteStore(self.path)
+            self.assertRaises(StoreError, store.load)
+            store.close()
+
     def test_newer_file_is_refused(self) -> None:
         path = self.path
         db = sqlite3.connect(path)

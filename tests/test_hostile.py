@@ -115,3 +115,14 @@ async def test_a_flood_of_pings_ends_the_session_that_sends_it(opcode: int) -> N
     assert (bye["code"], bye["retry"]) == (4006, 30_000)
     assert await raw.closed == 4006
     await server.close()
+
+
+async def test_names_are_not_to_be_found_by_trying_whichever_method(server: Server) -> None:
+    params = {"user": "alice", "password": "secret"}
+    _, alice = await post(server.port, "/v1/account.register", params)
+    for verb in ("accept", "decline", "remove", "block", "unblock") * 12:
+        answer = await post(server.port, f"/v1/friend.{verb}", {"user": "x"}, alice["token"])
+        assert answer[0] == 404
+    for method in ("friend.remove", "friend.block", "user.find"):
+        status, _ = await post(server.port, f"/v1/{method}", {"user": "x"}, alice["token"])
+        assert status == 429

@@ -280,3 +280,14 @@ async def test_too_many_logins_are_sent_away_for_a_while_and_not_for_ever() -> N
     assert 55_000 < (await right.hear("bye"))["retry"] <= 60_000
     assert await right.closed == 4006
     await server.close()
+
+
+async def test_a_registration_that_is_refused_for_its_device_label_leaves_no_account(
+    server: Server,
+) -> None:
+    params = {"user": "alice", "password": "secret", "device": "a\u202eb"}
+    assert (await post(server.port, "/v1/account.register", params))[0] == 400
+    raw = await connect(server.port)
+    raw.say({"type": "hello", "req": 1, "register": True, **params})
+    assert (await raw.hear("error"))["code"] == "bad_request"
+    assert (await post(server.port, "/v1/account.register", params | {"device": "d"}))[0] == 200

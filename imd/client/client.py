@@ -351,7 +351,7 @@ class Client:
         self._tell("withdrawn", notice)
 
     def _set_state(self, state: str) -> None:
-        if state != self.state:
+        if state != self.state and self.state != "stopped":
             self.state = state
             self._tell("state", state)
 

@@ -45,6 +45,8 @@ class Inbox:
 
     def put(self, message: Message) -> None:
         """A message, in the order of its conversation."""
+        if self._stopped:
+            return
         queue = self._queues.get(message.conversation)
         if queue is not None:
             queue.append(message)

@@ -7,6 +7,12 @@ from msgspec import UNSET
 from imd import wire
 from imd.client.effects import Turn
 from imd.client.values import Conversation
+from imd.throttle import TokenBucket
+
+#: Marks a second, and at once: a server lets 50 frames a second pass that are no messages,
+#: and 200 at once, and what has to wait there holds up all that comes after it.
+RATE = 40.0
+BURST = 150.0
 
 
 class Marks:
@@ -14,6 +20,7 @@ class Marks:
 
     def __init__(self, delay: float) -> None:
         self._delay = delay
+        self._pace = TokenBucket(RATE, BURST)
         self._owed: dict[int, Conversation] = {}
         #: Cursors that went out in this session; the server's receipts lag behind them.
         self._sent: dict[int, tuple[int, int]] = {}
@@ -33,11 +40,11 @@ class Marks:
         elif self.due is None and self._delay:
             self.due = now + self._delay
         elif self.due is None or now >= self.due:
-            for mine in self._owed.values():
+            while self._owed and not self._pace.wait(now):
+                mine = self._owed.pop(next(iter(self._owed)))
                 turn.frames.append(_mark(mine))
                 self._sent[mine.id] = (mine.delivered, mine.read)
-            self._owed.clear()
-            self.due = None
+            self.due = now + max(self._delay, 1 / RATE) if self._owed else None
 
     def lost(self) -> None:
         """The session is gone; what the next one has to be told is seen after its heads."""

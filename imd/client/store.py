@@ -167,7 +167,13 @@ class SqliteStore:
         db.execute("COMMIT")
 
     def load(self) -> Saved:
-        """See ``ClientStore``."""
+        """See ``ClientStore``; raises ``StoreError`` for what is not, or no longer, a store."""
+        try:
+            return self._load()
+        except (sqlite3.Error, msgspec.MsgspecError) as error:
+            raise StoreError(f"this is no store of a client, or it is damaged: {error}") from error
+
+    def _load(self) -> Saved:
         account = self._db.execute("SELECT state FROM account").fetchone()
         conversations = self._db.execute("SELECT state FROM conversation ORDER BY id")
         pending = self._db.execute(

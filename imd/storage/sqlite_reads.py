@@ -25,7 +25,7 @@ JOIN member AS p ON p.conversation = m.conversation AND p.user <> m.user
 JOIN user AS u ON u.id = p.user
 WHERE m.user = ?1 AND m.conversation > ?2 AND max(c.change, m.change, p.change) > ?3
 AND (?4 IS NULL OR c.id IN (SELECT value FROM json_each(?4)))
-ORDER BY c.id LIMIT ?5"""
+ORDER BY m.conversation LIMIT ?5"""
 
 #: Above every seq.
 _END = 2**62
