@@ -14,6 +14,7 @@ from hypothesis.stateful import (
     invariant,
     precondition,
     rule,
+    run_state_machine_as_test,
 )
 from msgspec import UNSET, Raw
 from twisted.trial.unittest import SynchronousTestCase
@@ -798,8 +799,8 @@ class AnyClient(RuleBasedStateMachine):
         assert self.closed or not self.dirty
 
 
-AnyClient.TestCase.settings = settings(max_examples=150)
-
-
-class AnyClientTests(AnyClient.TestCase, SynchronousTestCase):  # type: ignore[name-defined,misc]
+class AnyClientTests(SynchronousTestCase):
     """``AnyClient``, as a test."""
+
+    def test_whatever_happens_the_rules_hold(self) -> None:
+        run_state_machine_as_test(AnyClient, settings=settings(max_examples=150, deadline=None))
