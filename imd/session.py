@@ -248,6 +248,8 @@ class Session:
 
     def refused(self, req: int | str, refusal: Refusal) -> Effects:
         """The credentials are not good, or cannot be checked now."""
+        if self.state is State.CLOSED:
+            return ()
         error = Reply(wire.encode(wire.Error(refusal.code, refusal.message, req)))
         return (error, *self.close(*_close_of(refusal)))
 
@@ -304,7 +306,7 @@ class Session:
         return () if self._paused_since is not None else self._refresh()
 
     def _refresh(self) -> Effects:
-        if not self._dirty or self._refreshing:
+        if not self._dirty or self._refreshing or self.state is State.CLOSED:
             return ()
         dirty, self._dirty = self._dirty, None
         self._refreshing = True
