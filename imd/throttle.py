@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
 from typing import Generic, TypeVar
 
 from imd.errors import Code, Refusal
@@ -100,14 +107,23 @@ class Locks:
         self._failures.pop(name, None)
 
 
+def _parsed(address: str) -> IPv4Address | IPv6Address:
+    """The address that is meant: a socket for both IPv4 and IPv6 writes 192.0.2.1 as
+    ``::ffff:192.0.2.1``.  Raises ``ValueError``.
+    """
+    ip = ip_address(address)
+    mapped = ip.ipv4_mapped if isinstance(ip, IPv6Address) else None
+    return mapped or ip
+
+
 def network_of(address: str) -> str:
     """What counts as one address: itself, or the /64 of an IPv6 address."""
     try:
-        ip = ip_address(address)
+        ip = _parsed(address)
     except ValueError:
         return address
     if isinstance(ip, IPv4Address):
-        return address
+        return str(ip)
     return str(IPv6Network((ip, 64), strict=False))
 
 
@@ -117,7 +133,7 @@ def trusts(networks: Iterable[str]) -> Callable[[str], bool]:
 
     def trusted(address: str) -> bool:
         try:
-            ip = ip_address(address)
+            ip = _parsed(address)
         except ValueError:
             return not address
         return any(ip in network for network in parsed if network.version == ip.version)
