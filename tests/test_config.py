@@ -186,11 +186,15 @@ class SecretTests(ConfigTests):
         self.assertEqual(self.load('store = "sqlite"\nnode = "a"', 0o644).node, "a")
 
     def test_what_has_no_password_or_is_no_text_is_no_secret(self) -> None:
-        for content, key in {
-            'store = "postgresql://db/imd"': "store",
-            "status = 5": "status",
-        }.items():
-            self.assertEqual(self.blamed(content, 0o644), key)
+        self.assertEqual(self.load('store = "postgresql://db/imd"', 0o644).status, "memory")
+        self.assertEqual(self.blamed("status = 5", 0o644), "status")
+
+    def test_a_password_on_the_command_line_is_refused(self) -> None:
+        for key, url in (("store", "postgresql://u:p@db/imd"), ("status", "redis://:p@host")):
+            with self.assertRaises(ConfigError) as caught:
+                load({key: url}, None)
+            self.assertEqual(caught.exception.key, key)
+            self.assertNotIn("p@", str(caught.exception))
 
 
 class ServedTests(ConfigTests):
@@ -198,9 +202,25 @@ class ServedTests(ConfigTests):
 
     def test_what_is_not_served_is_refused_by_its_key(self) -> None:
         for content, key in {
-            'role = "transfer"': "role",
             'store = "mysql://x"': "store",
             'status = "files"': "status",
             'auth = ["nobody"]': "auth",
         }.items():
             self.assertEqual(self.blamed(content), key)
+
+    def test_several_processes_need_engines_that_they_can_share(self) -> None:
+        postgresql, redis = 'store = "postgresql://db/imd"\n', 'status = "redis://host"\n'
+        connector = 'role = "connector"\n'
+        for content, key in {
+            connector: "store",
+            redis: "store",
+            connector + postgresql: "status",
+            connector + postgresql + redis: "transfer",
+            postgresql + 'transfer = ["unix:t.sock"]': "status",
+        }.items():
+            self.assertEqual(self.blamed(content), key)
+        complete = connector + postgresql + redis + 'transfer = ["unix:t.sock"]'
+        self.assertEqual(self.load(complete).role, "connector")
+
+    def test_a_transfer_needs_no_engines(self) -> None:
+        self.assertEqual(self.load('role = "transfer"').store, "sqlite")
