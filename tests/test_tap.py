@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import socket
+import sqlite3
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -204,6 +207,34 @@ async def test_a_server_that_was_stopped_starts_again_and_knows_its_users(server
     again = await login(server.port, "alice", register=None)
     assert again.welcome["user"] == alice.welcome["user"]
     assert again.welcome["epoch"] == epoch
+
+
+def back_up(source: Path, target: Path) -> None:
+    """What ``sqlite3 SOURCE ".backup TARGET"`` does."""
+    with closing(sqlite3.connect(source)) as running, closing(sqlite3.connect(target)) as copy:
+        running.backup(copy)
+
+
+@pytest.mark.parametrize(
+    ("number", "removed"), [(signal.SIGKILL, ["imd.boot"]), (signal.SIGTERM, [])]
+)
+async def test_a_backup_of_a_running_server_is_restored_as_a_new_epoch(
+    server: Server, number: int, removed: list[str]
+) -> None:
+    alice = await login(server.port, "alice")
+    data, copy = server.directory / "data", server.directory / "copy.sqlite3"
+    back_up(data / "imd.sqlite3", copy)
+    await login(server.port, "bob")
+    await server.kill(number)
+    # As in docs/operations.rst; after an orderly end the mark may also stay.
+    for name in ("imd.sqlite3-wal", "imd.sqlite3-shm", *removed):
+        (data / name).unlink(missing_ok=True)
+    shutil.copy(copy, data / "imd.sqlite3")
+    await server.start()
+    again = await login(server.port, "alice", register=None)
+    assert again.welcome["user"] == alice.welcome["user"]
+    assert again.welcome["epoch"] != alice.welcome["epoch"]
+    assert (await again.call("user.find", user="bob"))["code"] == "not_found"
 
 
 def test_the_sources_hold_no_package_inside_the_plugin_directory() -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from imd.errors import ConfigError
 
 NAME = "imd.sqlite3"
+MARK = "imd.boot"
 #: Pages that the write-ahead log may grow before it is copied into the database.
 CHECKPOINT_PAGES = 4000
 #: Larger databases are not read through at the start; it would take too long.
@@ -55,7 +56,7 @@ def open_database(directory: Path, new_epoch: Callable[[], str]) -> sqlite3.Conn
         path.chmod(0o600)
         _check(db, path)
         _migrate(db, path, schema())
-        _settle_epoch(db, directory / "imd.boot", new_epoch)
+        _settle_epoch(db, directory / MARK, new_epoch)
     except (sqlite3.Error, OSError) as error:
         db.close()
         raise ConfigError("data", f"cannot use {path}: {error}") from None
@@ -131,20 +132,34 @@ def _backup(db: sqlite3.Connection, path: Path) -> None:
 def _settle_epoch(db: sqlite3.Connection, marker: Path, new_epoch: Callable[[], str]) -> None:
     """Keep the epoch, or begin a new one if this file is not the one that was here last.
 
-    Each start writes a fresh mark into the database, then into a file beside it.  A database
-    that was restored from a backup, or swapped, has another mark than that file; clients
-    must then compare their logs with it (protocol §5 R6).  A crash between the two writes
-    looks the same, which costs a comparison and nothing else.
+    Each start and each end writes a fresh mark into the database, then into a file beside it.
+    A database that was restored from a backup, or swapped, has another mark than that file;
+    clients must then compare their logs with it (protocol §5 R6).  A crash between the two
+    writes looks the same, which costs a comparison and nothing else.  What cannot be noticed
+    is a backup of the very run that crashed; so who restores one removes the file as well.
     """
     rows = dict(db.execute("SELECT key, value FROM meta").fetchall())
     found = marker.read_text(encoding="utf-8") if marker.exists() else ""
     keep = "epoch" in rows and rows.get("boot") == found
-    epoch, boot = (rows["epoch"] if keep else new_epoch()), new_epoch()
+    epoch = rows["epoch"] if keep else new_epoch()
+    db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('change', 0)")
+    _mark(db, marker, epoch, new_epoch())
+
+
+def _mark(db: sqlite3.Connection, marker: Path, epoch: str, boot: str) -> None:
     db.execute("BEGIN IMMEDIATE")
     for key, value in (("epoch", epoch), ("boot", boot)):
         db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
-    db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('change', 0)")
     db.execute("COMMIT")
     part = marker.with_name(marker.name + ".part")
     part.write_text(boot, encoding="utf-8")
     part.rename(marker)
+
+
+def seal(directory: Path, epoch: str, boot: str) -> None:
+    """Mark the database anew at the end, so that no backup made until now has its mark."""
+    db = connect(directory / NAME)
+    try:
+        _mark(db, directory / MARK, epoch, boot)
+    finally:
+        db.close()

@@ -17,7 +17,7 @@ from imd.interfaces import AdvanceResult, AppendResult, FriendshipResult
 from imd.model import Cursor, Device, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import sqlite_accounts as accounts
 from imd.storage import sqlite_friends, sqlite_messages, sqlite_reads
-from imd.storage.database import NAME, Lock, connect, open_database
+from imd.storage.database import NAME, Lock, connect, open_database, seal
 from imd.storage.jobs import InlineJobs, Jobs, ThreadJobs
 
 #: Makes the place where the work on a connection is done; the string begins a transaction.
@@ -27,8 +27,11 @@ MakeJobs = Callable[[sqlite3.Connection, str], Jobs]
 class SqliteStorage:
     """``imd.interfaces.Storage`` over ``DIRECTORY/imd.sqlite3``."""
 
-    def __init__(self, lock: Lock, writer: Jobs, reader: Jobs, epoch: str) -> None:
+    def __init__(
+        self, lock: Lock, writer: Jobs, reader: Jobs, epoch: str, seal: Callable[[], None]
+    ) -> None:
         self._lock = lock
+        self._seal = seal
         self._writer = writer
         self._reader = reader
         self._epoch = epoch
@@ -46,7 +49,8 @@ class SqliteStorage:
             raise
         epoch, _ = sqlite_messages.token(db)
         reading = connect(directory / NAME, reading=True)
-        return cls(lock, jobs(db, "BEGIN IMMEDIATE"), jobs(reading, "BEGIN"), epoch)
+        writer, reader = jobs(db, "BEGIN IMMEDIATE"), jobs(reading, "BEGIN")
+        return cls(lock, writer, reader, epoch, lambda: seal(directory, epoch, new_epoch()))
 
     @classmethod
     def open_threaded(
@@ -65,7 +69,10 @@ class SqliteStorage:
         """Finish what waits and close the file.  Blocks."""
         self._reader.close()
         self._writer.close()
-        self._lock.release()
+        try:
+            self._seal()
+        finally:
+            self._lock.release()
 
     async def ping(self) -> None:
         """See ``Storage``."""
