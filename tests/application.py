@@ -30,8 +30,8 @@ from imd.model import Identity, User
 from imd.online import Online
 from imd.registry import Registry
 from imd.routing import Routing
+from imd.sources import Rates
 from imd.status.memory import Board, MemoryUserStatus
-from imd.tap import Rates
 from tests.inline import open_storage
 
 Frame = dict[str, Any]
