@@ -16,6 +16,7 @@ import pytest
 from imd.ops import monotonic
 
 monotonic.install()
+pytest.register_assert_rewrite("tests.contracts")
 
 #: Seconds a coroutine may take, unless it is marked ``limit``.
 LIMIT = 30.0
