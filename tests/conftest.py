@@ -22,6 +22,7 @@ from tests.servers import store_url as store_url
 from tests.servers import template as template
 
 monotonic.install()
+pytest.register_assert_rewrite("tests.contracts")
 
 #: Seconds a coroutine may take, unless it is marked ``limit``.
 LIMIT = 30.0
