@@ -214,7 +214,8 @@ class Postgres(_Private):
 
     def _arguments(self) -> list[str]:
         settings = [f"port={self.port}", "listen_addresses=127.0.0.1", *self._options]
-        settings.append(f"unix_socket_directories={self._run}")
+        # Deadlocks are found before any lock_timeout of imd hides them.
+        settings += [f"unix_socket_directories={self._run}", "deadlock_timeout=200ms"]
         flags = itertools.chain.from_iterable(("-c", setting) for setting in settings)
         return [str(self._bin / "postgres"), "-D", str(self.data), *flags]
 

@@ -22,7 +22,7 @@ _OPEN = """
 UPDATE device AS d SET session = d.session + 1, seen = greatest(d.seen, %s)
 FROM account AS u WHERE d.token_hash = %s AND u.id = d.account
 RETURNING u.id, u.name, u.display, u.disabled, u.roster, d.id, d.session"""
-_LOCK = "SELECT FROM account WHERE id = %s FOR NO KEY UPDATE"
+_LOCK = "SELECT id FROM account WHERE id = %s FOR NO KEY UPDATE"
 _TELL = "INSERT INTO feed (kind, account) VALUES (3, %s::bigint[])"
 
 
@@ -101,6 +101,10 @@ async def add_device(
 ) -> tuple[int, ...]:
     """See ``AccountStorage.add_device``.  Inside a transaction."""
     await db.query(_LOCK, (device.user,))
+    again = "SELECT id FROM device WHERE id = %s AND token_hash = %s"
+    if await db.query(again, (device.id, token_hash)):
+        # The answer to the first call was lost, or this one would not have come.
+        return ()
     retired = await _make_room(db, device.user, limit, retire_before)
     await db.query(
         "INSERT INTO device (id, account, label, token_hash, created, seen) "

@@ -26,6 +26,7 @@ LEFT JOIN (
     LEFT JOIN conversation AS c
         ON c.low = least(%(user)s, x.id) AND c.high = greatest(%(user)s, x.id)
 ) ON true ORDER BY u.name"""
+_BOTH = "SELECT account, {} FROM friendship WHERE (account, peer) IN ((%s, %s), (%s, %s))"
 _SAY = """
 INSERT INTO friendship (account, peer, state, note) VALUES (%s, %s, %s, %s)
 ON CONFLICT (account, peer) DO UPDATE SET state = excluded.state, note = excluded.note"""
@@ -87,11 +88,12 @@ async def befriend(
         await _bump(db, before, after, user, peer)
     if after.open != before.open:
         known = await _open(db, user, peer, after.open, known or conversation)
+    notes = await _notes(db, user, peer)
     return FriendshipResult(
         changed=after != before,
         noticed=_noticed(before, after),
-        mine=_seen(they, after, known, ""),
-        theirs=_seen(me, friendship.flip(after), known, note),
+        mine=_seen(they, after, known, notes.get(peer)),
+        theirs=_seen(me, friendship.flip(after), known, notes.get(user)),
         conversation=known,
         opened=after.open and not before.open,
         token=None,
@@ -115,18 +117,19 @@ def _noticed(before: Pair, after: Pair) -> bool:
     return view(flip(before)) != view(flip(after))
 
 
-def _seen(other: User, pair: Pair, conversation: int | None, note: str) -> Friend | None:
+def _seen(other: User, pair: Pair, conversation: int | None, note: str | None) -> Friend | None:
     state = friendship.view(pair)
     return None if state is None else Friend(other, state, conversation, _note(state, note))
 
 
 async def _said(db: Connection, user: int, peer: int) -> Pair:
-    rows = await db.query(
-        "SELECT account, state FROM friendship WHERE (account, peer) IN ((%s, %s), (%s, %s))",
-        (user, peer, peer, user),
-    )
-    words = {account: FriendState(state) for account, state in rows}
-    return Pair(words.get(user), words.get(peer))
+    words: dict[int, str] = dict(await db.query(_BOTH.format("state"), (user, peer, peer, user)))
+    return Pair(_word(words.get(user)), _word(words.get(peer)))
+
+
+async def _notes(db: Connection, user: int, peer: int) -> dict[int, str]:
+    """The notes that they wrote to each other, perhaps long ago, by their writer."""
+    return dict(await db.query(_BOTH.format("note"), (user, peer, peer, user)))
 
 
 async def _say(db: Connection, user: int, peer: int, word: Word, note: str) -> None:

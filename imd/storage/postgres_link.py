@@ -246,8 +246,10 @@ class Link:
         try:
             await connection.connect(dsn)
             await self._prepare(connection)
-        except BaseException:
+        except Exception:
             connection.close()
+            if not deadline.active():
+                raise TimeoutError(f"no connection within {CONNECT_SECONDS:.2g} s") from None
             raise
         finally:
             _cancel(deadline)
