@@ -20,6 +20,7 @@ from tests.servers import postgres as postgres
 from tests.servers import redis as redis
 
 monotonic.install()
+pytest.register_assert_rewrite("tests.contracts")
 
 #: Seconds a coroutine may take, unless it is marked ``limit``.
 LIMIT = 30.0

@@ -75,6 +75,10 @@ def add_device(
     db: sqlite3.Connection, device: Device, token_hash: bytes, limit: int, retire_before: int
 ) -> tuple[int, ...]:
     """See ``AccountStorage.add_device``."""
+    again = "SELECT 1 FROM device WHERE id = ? AND token_hash = ?"
+    if db.execute(again, (device.id, token_hash)).fetchone():
+        # The answer to the first call was lost, or this one would not have come.
+        return ()
     retired = _make_room(db, device.user, limit, retire_before)
     db.execute(
         "INSERT INTO device (id, user, label, token_hash, created, seen) VALUES (?, ?, ?, ?, ?, ?)",

@@ -73,8 +73,8 @@ def befriend(
     return FriendshipResult(
         changed=after != before,
         noticed=_noticed(before, after),
-        mine=_seen(they, after, known, ""),
-        theirs=_seen(me, friendship.flip(after), known, note),
+        mine=_seen(they, after, known, _noted(db, peer, user)),
+        theirs=_seen(me, friendship.flip(after), known, _noted(db, user, peer)),
         conversation=known,
         opened=after.open and not before.open,
         token=covered,
@@ -87,7 +87,7 @@ def _noticed(before: Pair, after: Pair) -> bool:
     return view(flip(before)) != view(flip(after))
 
 
-def _seen(other: User, pair: Pair, conversation: int | None, note: str) -> Friend | None:
+def _seen(other: User, pair: Pair, conversation: int | None, note: str | None) -> Friend | None:
     state = friendship.view(pair)
     return None if state is None else Friend(other, state, conversation, _note(state, note))
 
@@ -97,6 +97,14 @@ def _said(db: sqlite3.Connection, user: int, peer: int) -> Word:
         "SELECT state FROM friendship WHERE user = ? AND peer = ?", (user, peer)
     ).fetchone()
     return None if row is None else FriendState(row[0])
+
+
+def _noted(db: sqlite3.Connection, user: int, peer: int) -> str | None:
+    """The note that ``user`` wrote to ``peer``, perhaps long ago."""
+    row = db.execute(
+        "SELECT note FROM friendship WHERE user = ? AND peer = ?", (user, peer)
+    ).fetchone()
+    return None if row is None else row[0]
 
 
 def _say(db: sqlite3.Connection, user: int, peer: int, word: Word, note: str) -> None:

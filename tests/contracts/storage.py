@@ -1,0 +1,38 @@
+"""What every ``Storage`` has to do; the parts are in the modules beside this one.
+
+A module of tests subclasses ``StorageContract`` (``class TestX(StorageContract)``) and has two
+fixtures: ``storage``, a new and empty storage for each test, and ``put_file`` of it, because no
+port enters files yet (``storage_parts.PutFile``).  The tests run on the real reactor.
+"""
+
+from __future__ import annotations
+
+from imd.interfaces import Storage
+from tests.contracts.storage_accounts import DevicesContract, PasswordsContract, UsersContract
+from tests.contracts.storage_friends import FriendListContract, VerbsContract
+from tests.contracts.storage_messages import AdvanceContract, AppendContract
+from tests.contracts.storage_reads import HeadsContract, HistoryContract
+from tests.contracts.storage_reference import ReferenceContract
+
+
+class StorageContract(
+    AppendContract,
+    AdvanceContract,
+    ReferenceContract,
+    HistoryContract,
+    HeadsContract,
+    UsersContract,
+    PasswordsContract,
+    DevicesContract,
+    VerbsContract,
+    FriendListContract,
+):
+    """All of it."""
+
+    async def test_engine_answers(self, storage: Storage) -> None:
+        await storage.ping()
+
+    async def test_epoch_is_a_name_that_stays(self, storage: Storage) -> None:
+        epoch = await storage.epoch()
+        assert epoch
+        assert await storage.epoch() == epoch
