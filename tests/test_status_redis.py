@@ -4,18 +4,54 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
 from imd.interfaces import Entry
-from imd.status.redis import KEEP_MS, LEASE_MS
+from imd.status.redis import KEEP_MS, LEASE_MS, RedisUserStatus
+from tests.contracts.user_status import UserStatusContract
 from tests.redis_places import all_of, fails, running, until_new
 from tests.servers import Redis
 
 reactor: Any = _reactor
+
+
+class _Board:
+    """The Redis of all tests, as a contract sees it."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self.nodes: list[RedisUserStatus] = []
+
+    async def node(self, name: str) -> RedisUserStatus:
+        """See ``tests.contracts.user_status.Board``."""
+        status = RedisUserStatus(self._redis.url, name, reactor)
+        self.nodes.append(status)
+        status.start()
+        return status
+
+    async def expire(self, name: str) -> None:
+        """See ``tests.contracts.user_status.Board``."""
+        assert self._redis.ask(f"PEXPIRE imd:c:{name} 1") == ":1"
+        while self._redis.ask(f"EXISTS imd:c:{name}") != ":0":
+            await deferLater(reactor, 0.001, lambda: None)
+
+
+class TestRedisUserStatus(UserStatusContract):
+    """The contract."""
+
+    @pytest_twisted.async_yield_fixture
+    async def board(self, empty_redis: Redis) -> AsyncIterator[_Board]:
+        """Nodes that are stopped in the end."""
+        board = _Board(empty_redis)
+        yield board
+        for node in board.nodes:
+            await node.stop()
 
 
 async def test_entries_are_found_with_their_nodes(empty_redis: Redis) -> None:
@@ -74,9 +110,6 @@ async def test_entries_of_a_dead_node_are_gone_at_once_and_removed_when_seen(
         assert await two.lookup([1, 2]) == (Entry(2, 22, 5, "n2"),)
         assert empty_redis.ask("EXISTS imd:u:1") == ":0"
         assert empty_redis.ask("HLEN imd:u:2") == ":1"
-        # A dead winner is nobody to tell about.
-        await one.register(3, 31, 9)
-        assert await two.register(3, 31, 8) is None
 
 
 async def test_a_lease_lasts_fifteen_seconds_and_entries_a_day(empty_redis: Redis) -> None:
