@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import Struct
@@ -26,8 +26,10 @@ from imd.tasks import sleep, spawn
 if TYPE_CHECKING:
     from imd.status.redis_protocol import RedisConnection
 
-#: Seconds in which a call is answered, or fails.
+#: Seconds in which a call is answered, or fails.  The last of them begin when the first are seen
+#: to be over: what came in while this process was busy with other things is read before that.
 DEADLINE = 0.25
+_LAST_LOOK = 0.02
 #: Calls in a row that were not answered in time, after which no more are sent.
 MOST_MISSES = 3
 #: Seconds for an answer to a probe then, and probes before the connection is given up.
@@ -118,9 +120,8 @@ class RedisLink:
     async def _run(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         if self._out_since is not None or not self._running:
             raise Unavailable(f"Redis: {self._why}")
-        work = Deferred.fromCoroutine(self._send(script, keys, arguments))
         try:
-            answer = await work.addTimeout(DEADLINE, self._clock)
+            answer = await self._in_time(self._send(script, keys, arguments))
         except TimeoutError:
             self._missed()
             raise Unavailable("Redis has not answered in time") from None
@@ -129,6 +130,20 @@ class RedisLink:
             raise
         self._misses = 0
         return answer
+
+    async def _in_time(self, work: Coroutine[Any, Any, Any]) -> Any:
+        answer = Deferred.fromCoroutine(work)
+        first = DEADLINE - _LAST_LOOK
+        late = self._clock.callLater(first, self._clock.callLater, _LAST_LOOK, answer.cancel)
+        try:
+            return await answer
+        except CancelledError:
+            if late.active():
+                raise
+            raise TimeoutError from None
+        finally:
+            if late.active():
+                late.cancel()
 
     async def _send(self, script: Script, keys: Sequence[str], arguments: Sequence[Any]) -> Any:
         connection = self._connection or await self._next_connection()

@@ -17,8 +17,9 @@ from twisted.python.failure import Failure
 from imd.errors import Unavailable
 from imd.status.redis_reply import ErrorReply
 
-#: Bytes that one reply may have; more is no answer to anything that we ask.
+#: Bytes and lines that one reply may have; more is no answer to anything that we ask.
 MOST_BYTES = 1 << 20
+MOST_LINES = 1024
 
 
 class RedisConnection(txredisapi.BaseRedisProtocol):  # type: ignore[misc]
@@ -31,7 +32,8 @@ class RedisConnection(txredisapi.BaseRedisProtocol):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__(charset=None, convertNumbers=False)
         self._rest = b""
-        self._unanswered = 0
+        self._bytes = 0
+        self._lines = 0
         self._why: object = "it is not connected"
         #: Fires with None when the connection is gone.
         self.lost: Deferred[None] = Deferred()
@@ -61,6 +63,12 @@ class RedisConnection(txredisapi.BaseRedisProtocol):  # type: ignore[misc]
             self.transport.setTcpNoDelay(True)
         super().connectionMade()
 
+    def _build_command(self, *arguments: Any, **_: Any) -> bytes:
+        """As the original, which takes half of the time of a call."""
+        encoded = [one if isinstance(one, bytes) else str(one).encode() for one in arguments]
+        parts = [b"$%d\r\n%b\r\n" % (len(one), one) for one in encoded]
+        return b"".join((b"*%d\r\n" % len(parts), *parts))
+
     def connectionLost(self, reason: Failure) -> None:
         """Fail what waits, then tell the owner."""
         self._why = reason.value or reason.type
@@ -70,17 +78,24 @@ class RedisConnection(txredisapi.BaseRedisProtocol):  # type: ignore[misc]
 
     def dataReceived(self, data: bytes, unpause: bool = False) -> None:
         """Read on in the same turn; whatever cannot be read ends the connection."""
-        self._unanswered += len(data)
+        self._bytes += len(data)
         self._rest = data
         try:
-            while self._rest and self.connected:
+            while self._rest:
                 data, self._rest = self._rest, b""
                 super().dataReceived(data)
         except Exception:
-            # Whoever answers is no Redis: the text of a reply cannot even be decoded.
+            # Not text, or lengths below zero: whoever answers is no Redis.
             self.abort()
-        if self._unanswered > MOST_BYTES:
+        if self._bytes > MOST_BYTES:
             self.abort()
+
+    def lineReceived(self, line: str) -> None:
+        """A line of a reply."""
+        self._lines += 1
+        if self._lines > MOST_LINES:
+            raise ValueError("a reply without end")
+        super().lineReceived(line)
 
     def setLineMode(self, extra: bytes = b"") -> None:
         """Leave the rest to ``dataReceived``; the original pauses and takes a turn for each."""
@@ -89,7 +104,7 @@ class RedisConnection(txredisapi.BaseRedisProtocol):  # type: ignore[misc]
 
     def replyReceived(self, reply: Any) -> None:
         """Hand a reply over, if anything was asked."""
-        self._unanswered = 0
+        self._bytes = self._lines = 0
         if self.replyQueue.waiting:
             super().replyReceived(reply)
         else:

@@ -28,26 +28,34 @@ class ErrorReply(Unavailable):
 
 def entry(user: int, device: int, value: object) -> Entry | None:
     """The entry in ``SESSION@NODE``; None if it cannot be one."""
-    if not isinstance(value, bytes):
-        return None
-    session, _, node = value.decode("utf-8", "replace").partition("@")
-    if not (session.isascii() and session.isdigit() and node):
-        return None
-    found = Entry(user, device, int(session), node)
-    return found if 0 < found.device < _BOUND and 0 < found.session < _BOUND else None
+    return _entry(user, device, _text(value)) if isinstance(value, bytes) else None
 
 
 def entries(users: Sequence[int], reply: object) -> list[Entry]:
     """The entries in a reply to LOOKUP; lines that cannot be entries are left out."""
     if not isinstance(reply, bytes):
         raise Unavailable("Redis gave no answer to a lookup")
-    found = (_line(users, line) for line in reply.split(b"\n"))
+    found = (_line(users, line) for line in _text(reply).split("\n"))
     return [one for one in found if one is not None]
 
 
-def _line(users: Sequence[int], line: bytes) -> Entry | None:
+def _text(value: bytes) -> str:
+    return value.decode("utf-8", "replace")
+
+
+def _line(users: Sequence[int], line: str) -> Entry | None:
     try:
-        index, device, value = line.split(b" ", 2)
-        return entry(users[int(index) - 1], int(device), value)
+        index, device, value = line.split(" ", 2)
+        return _entry(users[int(index) - 1], int(device), value)
     except (ValueError, IndexError):
         return None
+
+
+def _entry(user: int, device: int, value: str) -> Entry | None:
+    number, _, node = value.partition("@")
+    try:
+        session = int(number)
+    except ValueError:
+        return None
+    fits = 0 < session < _BOUND and 0 < device < _BOUND and node
+    return Entry(user, device, session, node) if fits else None

@@ -52,7 +52,8 @@ def _script(text: str) -> Script:
 
 
 #: KEYS user; ARGV device, session, node, milliseconds to keep the hash.
-#: The other entry of that device if its node lives: the outranked one, or the winner.
+#: The other entry of that device if its node lives: the outranked one, or the winner.  An entry
+#: of a dead node is none.
 REGISTER = _script("""
 local old = redis.call('HGET', KEYS[1], ARGV[1])
 local mine = tonumber(ARGV[2])
@@ -60,15 +61,15 @@ local session, node
 if old then
   session, node = string.match(old, '^(%d+)@(.+)$')
   session = tonumber(session)
-  if session and session >= 2 ^ 52 then session = nil end
+  if session and (session >= 2 ^ 52 or redis.call('EXISTS', 'imd:c:' .. node) == 0) then
+    session = nil
+  end
 end
 if not session or session <= mine then
   redis.call('HSET', KEYS[1], ARGV[1], ARGV[2] .. '@' .. ARGV[3])
 end
 redis.call('PEXPIRE', KEYS[1], ARGV[4])
-if session and session ~= mine and redis.call('EXISTS', 'imd:c:' .. node) == 1 then
-  return old
-end
+if session and session ~= mine then return old end
 return false
 """)
 
