@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet.defer import Deferred
 from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import ConfigError
 from imd.interfaces import Arrivals
 from imd.transfer import blob
+from imd.transfer.broker import Answer, Gone
+from imd.transfer.exchange import Connector
 from imd.transfer.link import MOST_HINTS, Link
 from tests.contracts.transfer import Seen, Startable, TransferContract, push
 from tests.transfer_net import Net, Wire
@@ -269,6 +272,46 @@ class Mute:
 
     def connectionLost(self, reason: Any) -> None:
         """Called by Twisted."""
+
+
+class RogueTransferTests(Case):
+    """A transfer that does not keep to the conversation."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.a, self.seen = self.join("a")
+
+    def say(self, method: bytes, *args: bytes | int) -> None:
+        """As if the transfer called the connector."""
+        root: Any = self.wire(0).server.localObjectForID(b"root")
+        Deferred.fromCoroutine(root.broker.ask(method, *args)).addErrback(lambda f: f.trap(Gone))
+        self.net.settle()
+
+    def test_calls_out_of_place_cost_it_the_connection(self) -> None:
+        for method, args in (
+            (b"peer", (b"sideways", b"b")),
+            (b"peer", (b"up", b"\xff")),
+            (b"push", (b"\xff", blob.LOST)),
+            (b"push", (b"b", b"x" * (blob.MOST_BYTES + 1))),
+            (b"forward", (b"b", b"x")),
+            (b"push", (1, 2)),
+        ):
+            self.setUp()
+            self.say(method, *args)
+            self.assertFalse(self.a.attached, (method, args))
+            self.assertEqual((self.seen.losses, self.seen.hints), (1, []))
+
+    def test_refusal_is_an_error_of_the_operator_and_tried_again_with_pauses(self) -> None:
+        self.net.stations[0].crash()
+        self.net.settle()
+        self.net.stations[0].is_down = False
+        self.patch(Connector, "remote_attach", lambda *args: Answer.REFUSED)
+        with capturedLogs() as logs:
+            self.net.pass_time(60)
+        errors = [event for event in logs if event["log_level"] == LogLevel.error]
+        self.assertGreater(len(errors), 3)
+        self.assertLess(len(errors), 20)
+        self.assertFalse(self.a.attached)
 
 
 class NamesTests(Case):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import zlib
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
@@ -156,7 +157,7 @@ class Link:
 
     def line_attached(self, line: Line) -> None:
         """See ``Owner``."""
-        self._arrivals.lost()
+        self._tell(self._arrivals.lost)
         if self._missed:
             self._missed = False
             for name in line.peers:
@@ -164,9 +165,7 @@ class Link:
 
     def line_lost(self, peers: frozenset[str]) -> None:
         """See ``Owner``."""
-        if not self._is_running:
-            return
-        self._arrivals.lost()
+        self._tell(self._arrivals.lost)
         if self.attached:
             for name in peers - self._peers():
                 self._unreachable(name)
@@ -179,7 +178,7 @@ class Link:
     def _unreachable(self, name: str) -> None:
         """A node is gone, and what waits for it with it."""
         self._backlogs.pop(name, None)
-        self._arrivals.unreachable(name)
+        self._tell(self._arrivals.unreachable, name)
 
     def pushed(self, source: str, raw: bytes) -> None:
         """See ``Owner``."""
@@ -189,6 +188,15 @@ class Link:
             self._log.warn("{source} sent {garbage}", source=source, garbage=garbage)
             lost, hints = True, []
         if lost:
-            self._arrivals.lost()
+            self._tell(self._arrivals.lost)
         if hints:
-            self._arrivals.received(source, hints)
+            self._tell(self._arrivals.received, source, hints)
+
+    def _tell(self, what: Callable[..., None], *args: Any) -> None:
+        """Whatever is done with the news, the link goes on."""
+        if not self._is_running:
+            return
+        try:
+            what(*args)
+        except Exception:
+            self._log.failure("{what} failed", what=what.__name__)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from twisted.logger import Logger
 
 from imd.hints import AnyHint
@@ -34,18 +37,18 @@ class LocalTransfer:
         """Enter the hall."""
         others = tuple(self._hall.nodes.values())
         self._hall.nodes[self._node] = self
-        self._arrivals.lost()
+        self._tell(self._arrivals.lost)
         if self._missed:
             self._missed = False
             for other in others:
-                other._arrivals.lost()
+                self._tell(other._arrivals.lost)
 
     async def stop(self) -> None:
         """Leave it."""
         self._flush()
         del self._hall.nodes[self._node]
         for other in tuple(self._hall.nodes.values()):
-            other._arrivals.unreachable(self._node)
+            self._tell(other._arrivals.unreachable, self._node)
 
     @property
     def attached(self) -> bool:
@@ -67,10 +70,14 @@ class LocalTransfer:
         waiting, self._waiting = self._waiting, {}
         for name, hints in waiting.items():
             other = self._hall.nodes.get(name)
-            try:
-                if other is None:
-                    self._arrivals.unreachable(name)
-                else:
-                    other._arrivals.received(self._node, hints)
-            except Exception:
-                self._log.failure("{name} failed at what came for it", name=name)
+            if other is None:
+                self._tell(self._arrivals.unreachable, name)
+            else:
+                self._tell(other._arrivals.received, self._node, hints)
+
+    def _tell(self, what: Callable[..., None], *args: Any) -> None:
+        """Whatever one node does with the news, the others hear them."""
+        try:
+            what(*args)
+        except Exception:
+            self._log.failure("{what} failed", what=what.__name__)

@@ -43,10 +43,14 @@ class Seen:
     def lost(self) -> None:
         """See ``Arrivals``."""
         self.losses += 1
+        if self.is_broken:
+            raise ZeroDivisionError("as told")
 
     def unreachable(self, node: str) -> None:
         """See ``Arrivals``."""
         self.gone.append(node)
+        if self.is_broken:
+            raise ZeroDivisionError("as told")
 
 
 class Startable(Transfer, Protocol):
@@ -176,3 +180,29 @@ class TransferContract(Case):
         a.forward("b", push(2))
         self.settle()
         self.assertEqual(broken.hints, [push(2)])
+
+    def test_node_that_fails_at_bad_news_goes_on(self) -> None:
+        (a, broken), (b, seen) = self.start("a", "b")
+        broken.is_broken = True
+        a.forward("nobody", push(1))
+        a.forward("b", push(2))
+        self.settle()
+        self.assertEqual(seen.hints, [push(2)])
+        self.stop(b)
+        b.start()
+        self.settle()
+        broken.is_broken = False
+        self.assertEqual(broken.gone, ["nobody", "b"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        a.forward("b", push(3))
+        self.settle()
+        self.assertEqual(seen.hints, [push(2), push(3)])
+
+    def test_what_was_forwarded_before_stop_arrives_and_no_news_come_after_it(self) -> None:
+        (a, seen_a), (_, seen_b) = self.start("a", "b")
+        a.forward("b", push(1))
+        self.stop(a)
+        self.assertEqual(seen_b.hints, [push(1)])
+        a.forward("b", push(2))
+        self.settle()
+        self.assertEqual((seen_a.losses, seen_a.gone, seen_a.hints), (0, [], []))
