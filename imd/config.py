@@ -48,12 +48,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     files: str = ""
     transfer: tuple[str, ...] = ()
     transfer_listen: str = field(name="transfer-listen", default="")
-    transfer_tls: TransferTls | None = field(name="transfer-tls", default=None)
     node: str = ""
     auth: tuple[str, ...] = ("password",)
     origin: tuple[str, ...] = ()
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
+    transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
 
 
 #: What msgspec says of a key in a table of the file.

@@ -11,8 +11,8 @@ class TransferTls(Struct, frozen=True, forbid_unknown_fields=True):
     ``cert`` may hold intermediate certificates behind the own one, ``ca`` several authorities.
     """
 
-    cert: str
-    key: str
-    ca: str
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
     connector: str = "connector.imd.internal"
     transfer: str = "transfer.imd.internal"

@@ -9,11 +9,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd.delivery import Delivery
 from imd.interfaces import AppendResult
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Appended, NewMessage, Outcome
 from imd.registry import Registry
+from imd.routing import Routing
 
 
 class SlowStorage:
@@ -49,7 +51,8 @@ class LaneTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock, self.storage, self.origin = Clock(), SlowStorage(), Origin()
         storage: Any = self.storage
-        self.messaging = Messaging(storage, Registry(), self.clock, lambda: 1, Limits(), lanes=2)
+        routing = Routing(Delivery(Registry()))
+        self.messaging = Messaging(storage, routing, self.clock, lambda: 1, Limits(), lanes=2)
 
     def submit(self, conversation: int) -> None:
         message = NewMessage(conversation, 1, 1, bytes(16), "text", b"{}")

@@ -156,7 +156,7 @@ def _check_loopback(key: str, host: str) -> None:
 
 
 def _needed(tls: TransferTls | None) -> TransferTls:
-    if tls is None:
+    if tls is None or not (tls.cert and tls.key and tls.ca):
         raise ConfigError("transfer-tls", "tls: needs this table, with cert, key and ca")
     return tls
 
