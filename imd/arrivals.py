@@ -34,7 +34,7 @@ class Incoming:
 
     def lost(self) -> None:
         """See ``Arrivals``."""
-        self.sweep.soon()
+        self.sweep.suspect()
 
     def unreachable(self, node: str) -> None:
         """See ``Arrivals``.  It may go on committing for as long as its lease lives."""

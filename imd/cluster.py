@@ -36,7 +36,7 @@ class Cluster:
         incoming = Incoming(delivery, recent)
         transfer = meet(incoming)
         self.routing = Routing(delivery, Forwarding(node, status, transfer, recent, clock))
-        self.online = Online(node, registry, status, self.routing, incoming.lost)
+        self.online = Online(node, registry, status, self.routing, lambda: self.sweep.soon())
         self.sweep = incoming.sweep = Sweep(
             storage, feed, registry, self.online, recent, lambda: not transfer.attached, clock
         )

@@ -6,7 +6,7 @@ sweep.  So no failure of it ends anything here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from twisted.logger import Logger
 
@@ -15,6 +15,9 @@ from imd.hints import Replace
 from imd.interfaces import Entry, LiveSession, UserStatus
 from imd.registry import Registry
 from imd.routing import Routing
+
+#: Users in one look-up.
+LOOKUP = 500
 
 
 class Online:
@@ -45,13 +48,7 @@ class Online:
 
         False: it was outranked by a newer one of the same device, or is gone meanwhile.
         """
-        if not self._registry.add(session):
-            return False
-        await self._register(session)
-        if session in self._registry.sessions(session.identity.user.id):
-            return True
-        await self._unregister(session)
-        return False
+        return self._registry.add(session) and await self._register(session)
 
     async def leave(self, session: LiveSession) -> None:
         """A session ends; it need not have been entered."""
@@ -66,15 +63,31 @@ class Online:
         except Unavailable as error:
             self._log.debug("user status does not answer: {error}", error=error)
             return
-        for session in tuple(self._registry):
-            await self._register(session)
         self._renewed()
+        await self.verify({session.identity.user.id for session in self._registry})
 
-    async def register_again(self, users: Iterable[int]) -> None:
-        """Others did not find these users: enter what sessions they have here once more."""
+    async def verify(self, users: Collection[int] | None = None) -> None:
+        """Enter what sessions of ``users`` (None: of all) user status does not have, and close
+        those that were outranked elsewhere while nobody could tell us.
+        """
+        if users is None:
+            users = {session.identity.user.id for session in self._registry}
+        rest = [user for user in users if self._registry.sessions(user)]
+        try:
+            while rest:
+                await self._verify(rest[:LOOKUP])
+                rest = rest[LOOKUP:]
+        except Unavailable as error:
+            self._log.debug("user status does not answer: {error}", error=error)
+
+    async def _verify(self, users: Sequence[int]) -> None:
+        entries = {(e.user, e.device): e for e in await self._status.lookup(users)}
         for user in users:
             for session in self._registry.sessions(user):
-                await self._register(session)
+                me = session.identity
+                entry = entries.get((user, me.device))
+                if entry is None or (entry.node, entry.session) != (self._node, me.session):
+                    await self._register(session)
 
     async def disown(self, users: Iterable[int]) -> None:
         """Others look for these users here: take out entries of sessions that are gone."""
@@ -92,18 +105,22 @@ class Online:
             for s in sessions
         )
 
-    async def _register(self, session: LiveSession) -> None:
+    async def _register(self, session: LiveSession) -> bool:
+        """False: the session was outranked, or has ended meanwhile."""
         me = session.identity
         try:
             other = await self._status.register(me.user.id, me.device, me.session)
         except Unavailable:
-            return
-        if other is None:
-            return
-        if other.session > me.session:
+            other = None
+        if session not in self._registry.sessions(me.user.id):
+            await self._unregister(session)
+            return False
+        if other is not None and other.session > me.session:
             session.close(Close.REPLACED, "replaced by a newer session of this device")
-        elif other.node != self._node:
+            return False
+        if other is not None and other.node != self._node:
             self._routing.tell_node(other.node, Replace(me.user.id, me.device, me.session))
+        return True
 
     async def _unregister(self, session: LiveSession) -> None:
         me = session.identity

@@ -65,6 +65,7 @@ class Sweep:
         self._timer: IDelayedCall | None = None
         self._busy = self._wanted = self._running = self._failing = False
         self._hurry_until = 0.0
+        self._suspicious = False
         self._ended = self._turned = self._purged = clock.seconds()
         self._strays: set[int] = set()
         #: Conversations, cursors and devices that sessions had to be told of by a sweep.
@@ -86,6 +87,11 @@ class Sweep:
         self._wanted = True
         if self._running and not self._busy:
             self._schedule()
+
+    def suspect(self) -> None:
+        """Hints were lost, perhaps those that say that a session was replaced elsewhere."""
+        self._suspicious = True
+        self.soon()
 
     def hurry(self, seconds: float) -> None:
         """For so long hints may not come through: sweep soon and often."""
@@ -139,9 +145,7 @@ class Sweep:
             self._start_over()
         self._token = page.token
         self._covered(page.token)
-        strays, self._strays = self._strays, set()
-        if strays:
-            await self._online.disown(strays)
+        await self._compare()
         await self._housekeep()
 
     async def _repair(self, page: FeedPage) -> None:
@@ -153,7 +157,7 @@ class Sweep:
         self.repaired += len(behind)
         for user in page.accounts:
             await self._close_revoked(user)
-        await self._online.register_again({user for hint in behind for user in hint.users})
+        await self._online.verify({user for hint in behind for user in hint.users})
 
     def _behind(self, page: FeedPage) -> list[Push | Receipt]:
         heads = [
@@ -188,6 +192,15 @@ class Sweep:
         self._log.warn("the feed does not reach back to the last sweep; sessions have to sync")
         for session in tuple(self._registry):
             session.close(Close.RESYNC, "this server was cut off; connect again")
+
+    async def _compare(self) -> None:
+        """Hold user status against the sessions that there are."""
+        strays, self._strays = self._strays, set()
+        if strays:
+            await self._online.disown(strays)
+        suspicious, self._suspicious = self._suspicious, False
+        if suspicious:
+            await self._online.verify()
 
     async def _housekeep(self) -> None:
         now = self._clock.seconds()

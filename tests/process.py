@@ -95,7 +95,9 @@ class Server:
         self._options = options
         self._child: _Child | None = None
         self._process: Any = None
-        (self.directory / "imd.toml").write_text(config)
+        path = self.directory / "imd.toml"
+        path.write_text(config)
+        path.chmod(0o600)
 
     @property
     def url(self) -> str:

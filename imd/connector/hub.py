@@ -23,8 +23,9 @@ from imd.tasks import spawn
 
 #: Seconds between two looks at the timeouts of all connections.
 TICK = 1.0
-#: Seconds between two renewals of this node's lease in user status.
-BEAT = 5.0
+#: Seconds between two renewals of this node's lease in user status: much less than the lease,
+#: because after an outage a node cannot be found before its next beat.
+BEAT = 1.0
 #: Clients that are sent away come back within this time, in milliseconds.
 DRAIN_SPREAD = 10_000
 
