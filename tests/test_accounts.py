@@ -279,6 +279,10 @@ class MethodsTests(AccountsTests):
             self.assertIs(refusal.code, Code.BAD_REQUEST)
             self.assertTrue(refusal.message.startswith("params: "), refusal.message)
 
+    def test_friend_methods_are_in_the_same_table(self) -> None:
+        me, _ = self.register()
+        self.assertEqual(self.call(me, "friend.list").items, [])
+
     def test_over_http_one_registers_and_logs_in_to_get_a_token(self) -> None:
         first = self.call(None, "account.register", user="Alice", password="secret")
         second = self.call(None, "account.login", user="alice", password="secret", device="cli")

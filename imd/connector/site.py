@@ -6,6 +6,7 @@ parts of a request get a deadline here; a client that drips bytes is cut off.
 
 from __future__ import annotations
 
+import string
 from collections import Counter
 from typing import Any
 
@@ -27,6 +28,9 @@ IDLE_SECONDS = 60
 MOST_HEADERS = 64
 #: Bytes of a request body.
 BODY_BYTES = 65536
+
+#: The bytes of a Host: a name or an address, and a port; no user, no path, no list.
+_HOST = frozenset(string.ascii_letters.encode() + string.digits.encode() + b".-_:[]%")
 
 
 class Crowd:
@@ -77,6 +81,9 @@ class SmallRequest(SiteRequest):
     def gotLength(self, length: int | None) -> None:
         """The length is known, unless the body comes in chunks."""
         super().gotLength(length)  # type: ignore[no-untyped-call]
+        if len(self.requestHeaders.getRawHeaders(b"transfer-encoding") or ()) > 1:
+            # Twisted takes the last; whoever stands before us may take the first.
+            self.channel.refuse(400)
         self._grow(length or 0)
         self._size = 0
 
@@ -97,7 +104,8 @@ class SmallRequest(SiteRequest):
             return
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         required = 1 if self.clientproto == b"HTTP/1.1" else 0
-        if not required <= len(hosts) <= 1 or not self.path.startswith(b"/"):
+        clean = all(_HOST.issuperset(host) for host in hosts)
+        if not (clean and required <= len(hosts) <= 1 and self.path.startswith(b"/")):
             self.channel.refuse(400)
         else:
             super().process()  # type: ignore[no-untyped-call]

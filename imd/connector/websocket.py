@@ -7,8 +7,10 @@ its limit for incoming messages would also hold for ours (protocol §8).
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
+from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -33,6 +35,9 @@ from imd.wire import SUBPROTOCOL
 #: Seconds a peer has to answer a close, and to finish its handshake.
 CLOSE_SECONDS = 2
 HANDSHAKE_SECONDS = 5
+
+#: 16 bytes in base64.
+_KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
 
 #: What a protocol holds of its handshake; freed, for thousands of idle connections hold it.
 _HANDSHAKE_ATTRIBUTES = (
@@ -242,7 +247,8 @@ class WebSocketPort(WebSocketResource):
         try:
             self._check(request)
         except Refused as refused:
-            request.setResponseCode(refused.status)
+            request.setResponseCode(refused.status, HTTPStatus(refused.status).phrase.encode())
+            request.setHeader(b"Server", b"imd")
             request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
             for name, value in refused.headers:
                 request.setHeader(name, value)
@@ -259,11 +265,15 @@ class WebSocketPort(WebSocketResource):
             raise Refused(405, "a WebSocket is opened with GET", ((b"Allow", b"GET"),))
         if b"?" in request.uri:
             raise Refused(400, "no parameters here: the token belongs into the hello frame")
-        if b"websocket" not in _tokens(request, b"upgrade", lower=True):
+        upgrades = b"websocket" in _tokens(request, b"upgrade", lower=True)
+        if not upgrades or request.clientproto != b"HTTP/1.1":
             upgrade = ((b"Upgrade", b"websocket"), (b"Connection", b"Upgrade"))
             raise Refused(426, f"this is a WebSocket; subprotocol {SUBPROTOCOL}", upgrade)
         if _tokens(request, b"sec-websocket-version") != [b"13"]:
             raise Refused(400, "WebSocket version 13", ((b"Sec-WebSocket-Version", b"13"),))
+        keys = _tokens(request, b"sec-websocket-key")
+        if len(keys) != 1 or not _KEY.fullmatch(keys[0]):
+            raise Refused(400, "one Sec-WebSocket-Key of 16 bytes in base64")
         if SUBPROTOCOL.encode() not in _tokens(request, b"sec-websocket-protocol"):
             raise Refused(400, f"offer the subprotocol {SUBPROTOCOL}")
         self._check_origin(request)
