@@ -12,7 +12,7 @@ from msgspec import Struct
 from twisted.logger import Logger
 
 from imd.errors import Unavailable
-from imd.interfaces import AdvanceResult, LiveSession, MessageStorage
+from imd.interfaces import AdvanceResult, MessageStorage
 from imd.model import Cursor
 from imd.tasks import Clock, sleep, spawn
 
@@ -25,14 +25,13 @@ Key = tuple[int, int]
 
 
 class Mark(Struct, gc=False):
-    """The greatest values asked for; ``by`` is the one session that asked, if it was one."""
+    """The greatest values asked for."""
 
     delivered: int
     read: int
-    by: LiveSession | None
 
 
-Stored = Callable[[Mapping[Key, Mark], AdvanceResult], None]
+Stored = Callable[[AdvanceResult], None]
 
 
 class Marks:
@@ -55,18 +54,17 @@ class Marks:
         """Cursors that wait or are being stored."""
         return len(self._waiting) + self._in_flight
 
-    def put(self, cursor: Cursor, by: LiveSession) -> None:
+    def put(self, cursor: Cursor) -> None:
         """Merge a cursor into what waits."""
         key = (cursor.conversation, cursor.user)
         mark = self._waiting.get(key)
         if mark is None:
             if len(self._waiting) >= MAX_WAITING:
                 return
-            self._waiting[key] = Mark(cursor.delivered, cursor.read, by)
+            self._waiting[key] = Mark(cursor.delivered, cursor.read)
         else:
             mark.delivered = max(mark.delivered, cursor.delivered)
             mark.read = max(mark.read, cursor.read)
-            mark.by = by if mark.by is by else None
         if not self._running:
             self._running = True
             self._clock.callLater(0, self._start)
@@ -95,5 +93,5 @@ class Marks:
             except Unavailable:
                 await sleep(self._clock, RETRY_SECONDS)
             else:
-                self._stored(batch, result)
+                self._stored(result)
                 return

@@ -11,7 +11,7 @@ is awaited; elsewhere a commit has no token, and the sweep of the feed brings on
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from msgspec import UNSET, Raw
@@ -23,8 +23,8 @@ from imd.hints import Push, Receipt
 from imd.interfaces import AdvanceResult, AppendResult, LiveSession, MessageStorage
 from imd.lane import Lane, Origin, Pending
 from imd.limits import Limits
-from imd.marks import Key, Mark, Marks
-from imd.model import Appended, Cursor, CursorChange, Head, Message, NewMessage, Outcome
+from imd.marks import Marks
+from imd.model import Appended, Cursor, Head, Message, NewMessage, Outcome
 from imd.routing import Routing
 from imd.tasks import Clock, sleep
 
@@ -149,23 +149,16 @@ class Messaging:
 
     # -- cursors
 
-    def mark(self, session: LiveSession, cursor: Cursor) -> None:
-        """Take a cursor; whoever it concerns hears of it once it is stored."""
-        self._marks.put(cursor, session)
+    def mark(self, cursor: Cursor) -> None:
+        """Take a cursor; all sessions of all members hear of it once it is stored."""
+        self._marks.put(cursor)
 
-    def _advanced(self, marks: Mapping[Key, Mark], result: AdvanceResult) -> None:
+    def _advanced(self, result: AdvanceResult) -> None:
         for change in result.changes:
-            self._push_receipt(marks[change.cursor.conversation, change.cursor.user], change)
+            c = change.cursor
+            receipt = Receipt(change.members, c.conversation, c.user, c.delivered, c.read)
+            self._routing.tell(receipt)
         self.covered(result.token)
-
-    def _push_receipt(self, mark: Mark, change: CursorChange) -> None:
-        cursor = change.cursor
-        # The session that asked for exactly this knows it already.
-        told = (cursor.delivered, cursor.read) == (mark.delivered, mark.read)
-        receipt = Receipt(
-            change.members, cursor.conversation, cursor.user, cursor.delivered, cursor.read
-        )
-        self._routing.tell(receipt, but=mark.by if told else None)
 
     # -- reading
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import marks
 from imd.interfaces import AdvanceResult
-from imd.marks import Key, Mark, Marks
+from imd.marks import Marks
 from imd.model import Cursor, CursorChange
-from tests.application import Listener, Told
+from tests.application import Told
 
 
 class Cursors:
@@ -25,15 +25,14 @@ class MarksTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.clock = Clock()
         self.storage = Told(Cursors())
-        self.stored: list[dict[Key, Mark]] = []
+        self.stored: list[int] = []
         self.marks = Marks(self.storage, self.clock, lambda: 17, self.note)
-        self.phone, self.laptop = Listener(1, device=1), Listener(1, device=2)
 
-    def note(self, batch: Mapping[Key, Mark], result: AdvanceResult) -> None:
-        self.stored.append(dict(batch))
+    def note(self, result: AdvanceResult) -> None:
+        self.stored += [change.cursor.delivered for change in result.changes]
 
-    def put(self, delivered: int, read: int = 0, by: Listener | None = None) -> None:
-        self.marks.put(Cursor(7, 1, delivered, read), by or self.phone)
+    def put(self, delivered: int, read: int = 0) -> None:
+        self.marks.put(Cursor(7, 1, delivered, read))
 
     def batches(self) -> list[list[Cursor]]:
         return [list(args[0]) for _, args in self.storage.calls]
@@ -50,8 +49,8 @@ class MarksTests(SynchronousTestCase):
 
     def test_cursors_of_others_and_elsewhere_stay_apart(self) -> None:
         self.put(3)
-        self.marks.put(Cursor(8, 1, 4, 0), self.phone)
-        self.marks.put(Cursor(7, 2, 5, 0), self.phone)
+        self.marks.put(Cursor(8, 1, 4, 0))
+        self.marks.put(Cursor(7, 2, 5, 0))
         self.clock.advance(0)
         expected = [Cursor(7, 1, 3, 0), Cursor(8, 1, 4, 0), Cursor(7, 2, 5, 0)]
         self.assertEqual(self.batches(), [expected])
@@ -68,17 +67,6 @@ class MarksTests(SynchronousTestCase):
         self.storage.answer()
         self.assertEqual(self.batches(), [[Cursor(7, 1, 1, 0)], [Cursor(7, 1, 4, 0)]])
 
-    def test_a_mark_is_of_the_one_session_that_asked_or_of_nobody(self) -> None:
-        self.put(1)
-        self.put(2)
-        self.clock.advance(0)
-        self.put(3)
-        self.put(4, by=self.laptop)
-        self.put(5)
-        self.clock.advance(0)
-        self.assertIs(self.stored[0][7, 1].by, self.phone)
-        self.assertIsNone(self.stored[1][7, 1].by)
-
     def test_a_batch_waits_for_storage_as_long_as_it_takes(self) -> None:
         self.storage.fail("advance", times=100)
         self.put(1)
@@ -88,12 +76,12 @@ class MarksTests(SynchronousTestCase):
         self.assertEqual(self.stored, [])
         self.put(2)
         self.clock.advance(marks.RETRY_SECONDS)
-        self.assertEqual([batch[7, 1].delivered for batch in self.stored], [1, 2])
+        self.assertEqual(self.stored, [1, 2])
 
     def test_memory_is_bounded_and_what_waits_still_grows(self) -> None:
         self.patch(marks, "MAX_WAITING", 2)
         for conversation in (1, 2, 3):
-            self.marks.put(Cursor(conversation, 1, 1, 0), self.phone)
-        self.marks.put(Cursor(2, 1, 5, 0), self.phone)
+            self.marks.put(Cursor(conversation, 1, 1, 0))
+        self.marks.put(Cursor(2, 1, 5, 0))
         self.clock.advance(0)
         self.assertEqual(self.batches(), [[Cursor(1, 1, 1, 0), Cursor(2, 1, 5, 0)]])

@@ -109,7 +109,7 @@ class MessagingTests(SynchronousTestCase):
 
     def mark(self, by: Listener, delivered: int, read: int = 0) -> None:
         cursor = Cursor(CONV, by.identity.user.id, delivered, read)
-        self.messaging.mark(by, cursor)
+        self.messaging.mark(cursor)
 
     def fetch(self, user: int = ALICE, conversation: int = CONV, **fields: Any) -> Frame:
         frame = wire.Fetch(5, conversation, **({"limit": 200} | fields))
@@ -264,9 +264,7 @@ class SendingTests(MessagingTests):
 
 
 class CursorTests(MessagingTests):
-    def test_a_receipt_goes_to_everybody_but_the_session_that_asked_for_exactly_this(
-        self,
-    ) -> None:
+    def test_a_receipt_goes_to_all_sessions_of_all_members(self) -> None:
         self.make()
         self.fill(3)
         tablet = self.enter(Listener(BOB, device=22))
@@ -276,7 +274,7 @@ class CursorTests(MessagingTests):
         self.assertEqual(self.alice.pushed, [receipt])
         self.assertEqual(self.laptop.pushed[-1], receipt)
         self.assertEqual(tablet.pushed, [receipt])
-        self.assertEqual(self.bob.pushed, [])
+        self.assertEqual(self.bob.pushed, [receipt])
         self.assertEqual(self.mallory.pushed, [])
 
     def test_whoever_asked_for_less_than_came_of_it_is_told(self) -> None:

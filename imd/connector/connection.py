@@ -225,7 +225,7 @@ class Connection:
         self._hub.messaging.submit(self, effect.id, effect.message)
 
     def _perform_advance(self, effect: Advance) -> None:
-        self._hub.messaging.mark(self, effect.cursor)
+        self._hub.messaging.mark(effect.cursor)
 
     def _perform_request(self, effect: Request) -> None:
         self._spawn(self._answer(effect.frame), "request")
