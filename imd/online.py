@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from imd.errors import Close, Unavailable
@@ -18,6 +19,8 @@ from imd.routing import Routing
 
 #: Users in one look-up.
 LOOKUP = 500
+#: Sessions that are entered at once: so many that their answers come within the deadline.
+AT_ONCE = 32
 
 
 class Online:
@@ -42,6 +45,8 @@ class Online:
         self._status = status
         self._routing = routing
         self._renewed = renewed
+        #: Some session could not be entered.
+        self._owing = False
 
     async def enter(self, session: LiveSession) -> bool:
         """Make a session reachable: first here, then in user status (protocol §4).
@@ -58,13 +63,14 @@ class Online:
     async def beat(self) -> None:
         """Renew the lease; if it had been lost, nobody knows of our sessions any more."""
         try:
-            if await self._status.beat():
-                return
+            kept = await self._status.beat()
         except Unavailable as error:
             self._log.debug("user status does not answer: {error}", error=error)
             return
-        self._renewed()
-        await self.verify({session.identity.user.id for session in self._registry})
+        if not kept:
+            self._renewed()
+        if not kept or self._owing:
+            await self.verify()
 
     async def verify(self, users: Collection[int] | None = None) -> None:
         """Enter what sessions of ``users`` (None: of all) user status does not have, and close
@@ -73,21 +79,26 @@ class Online:
         if users is None:
             users = {session.identity.user.id for session in self._registry}
         rest = [user for user in users if self._registry.sessions(user)]
+        self._owing = False
         try:
             while rest:
                 await self._verify(rest[:LOOKUP])
                 rest = rest[LOOKUP:]
         except Unavailable as error:
+            self._owing = True
             self._log.debug("user status does not answer: {error}", error=error)
 
     async def _verify(self, users: Sequence[int]) -> None:
-        entries = {(e.user, e.device): e for e in await self._status.lookup(users)}
-        for user in users:
-            for session in self._registry.sessions(user):
-                me = session.identity
-                entry = entries.get((user, me.device))
-                if entry is None or (entry.node, entry.session) != (self._node, me.session):
-                    await self._register(session)
+        found = {(e.user, e.device, e.session, e.node) for e in await self._status.lookup(users)}
+        missing = [
+            session
+            for user in users
+            for session in self._registry.sessions(user)
+            if (user, session.identity.device, session.identity.session, self._node) not in found
+        ]
+        for start in range(0, len(missing), AT_ONCE):
+            some = missing[start : start + AT_ONCE]
+            await gatherResults([Deferred.fromCoroutine(self._register(s)) for s in some])
 
     async def disown(self, users: Iterable[int]) -> None:
         """Others look for these users here: take out entries of sessions that are gone."""
@@ -111,7 +122,7 @@ class Online:
         try:
             other = await self._status.register(me.user.id, me.device, me.session)
         except Unavailable:
-            other = None
+            self._owing, other = True, None
         if session not in self._registry.sessions(me.user.id):
             await self._unregister(session)
             return False
