@@ -145,20 +145,14 @@ def _settle_epoch(db: sqlite3.Connection, marker: Path, new_epoch: Callable[[], 
     is a backup of the very run that crashed; so who restores one removes the file as well.
     """
     rows = dict(db.execute("SELECT key, value FROM meta").fetchall())
-<<<<<<< HEAD
-    found = marker.read_text(encoding="utf-8") if marker.exists() else ""
-    keep = "epoch" in rows and rows.get("boot") == found
+    found = marker.read_bytes() if marker.exists() else None
+    keep = "epoch" in rows and rows.get("boot", "").encode() == found
     epoch = rows["epoch"] if keep else new_epoch()
     db.execute("INSERT OR IGNORE INTO meta (key, value) VALUES ('change', 0)")
     _mark(db, marker, epoch, new_epoch())
 
 
 def _mark(db: sqlite3.Connection, marker: Path, epoch: str, boot: str) -> None:
-=======
-    found = marker.read_bytes() if marker.exists() else None
-    keep = "epoch" in rows and rows.get("boot", "").encode() == found
-    epoch, boot = (rows["epoch"] if keep else new_epoch()), new_epoch()
->>>>>>> w-contracts
     db.execute("BEGIN IMMEDIATE")
     for key, value in (("epoch", epoch), ("boot", boot)):
         db.execute("INSERT OR REPLACE INTO meta (key, value) VALUES (?, ?)", (key, value))
