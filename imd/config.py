@@ -50,7 +50,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 #: Keys that may hold secrets; a file with one of them must be private.
-_SECRET_SCHEMES = ("postgresql://", "redis://", "rediss://", "redis+sentinel://")
+_SECRET_SCHEMES = ("postgresql://", "postgres://", "redis://", "rediss://", "redis+sentinel://")
 
 
 def load(options: Mapping[str, Any], path: str | None) -> Settings:
@@ -90,7 +90,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
-    return any(isinstance(v, str) and v.startswith(_SECRET_SCHEMES) and "@" in v for v in values)
+    urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
+    return any("@" in url or "password=" in url for url in urls)
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
