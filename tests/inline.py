@@ -10,6 +10,11 @@ from imd.storage.sqlite import SqliteStorage
 _EPOCHS = itertools.count(1)
 
 
+def new_epoch() -> str:
+    """An epoch (or mark) that was not there before."""
+    return f"e{next(_EPOCHS)}"
+
+
 def open_storage(directory: Path) -> SqliteStorage:
-    """Open it; epochs and marks are numbers."""
-    return SqliteStorage.open(directory, new_epoch=lambda: f"e{next(_EPOCHS)}")
+    """Open it."""
+    return SqliteStorage.open(directory, new_epoch=new_epoch)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,9 +16,9 @@ from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract
 from tests.contracts.storage_parts import NOW, PutFile
+from tests.inline import new_epoch
 
 reactor: Any = _reactor
-_EPOCHS = itertools.count(1)
 
 
 def _never(what: str) -> None:
@@ -30,7 +29,7 @@ def _never(what: str) -> None:
 async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     """An empty one with its threads."""
     opened = SqliteStorage.open_threaded(
-        tmp_path, new_epoch=lambda: f"e{next(_EPOCHS)}", reactor=reactor, broken=_never
+        tmp_path, new_epoch=new_epoch, reactor=reactor, broken=_never
     )
     yield opened
     opened.close()

@@ -38,11 +38,11 @@ class MemoryUserStatus:
         """See ``UserStatus``."""
         entries = self._board.entries.setdefault(user, {})
         other = entries.get(device)
+        if other is not None and not self._lives(other):
+            other = None
         if other is None or other.session <= session:
             entries[device] = Entry(user, device, session, self._node)
-        if other is None or other.session == session or not self._lives(other):
-            return None
-        return other
+        return None if other is None or other.session == session else other
 
     async def unregister(self, user: int, device: int, session: int) -> None:
         """See ``UserStatus``."""

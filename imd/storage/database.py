@@ -20,6 +20,9 @@ CHECKPOINT_PAGES = 4000
 #: Larger databases are not read through at the start; it would take too long.
 CHECK_BYTES = 1 << 30
 
+_RESCUE = "restore a backup, or salvage with sqlite3 .recover"
+_DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
 
 class Lock:
     """Keeps a second process from the same directory; the kernel drops it when we die."""
@@ -50,7 +53,7 @@ def open_database(directory: Path, new_epoch: Callable[[], str]) -> sqlite3.Conn
     try:
         db = connect(path)
     except sqlite3.Error as error:
-        raise ConfigError("data", f"cannot open {path}: {error}") from None
+        raise _refusal("open", path, error) from None
     try:
         path.chmod(0o600)
         _check(db, path)
@@ -58,11 +61,17 @@ def open_database(directory: Path, new_epoch: Callable[[], str]) -> sqlite3.Conn
         _settle_epoch(db, directory / "imd.boot", new_epoch)
     except (sqlite3.Error, OSError) as error:
         db.close()
-        raise ConfigError("data", f"cannot use {path}: {error}") from None
+        raise _refusal("use", path, error) from None
     except ConfigError:
         db.close()
         raise
     return db
+
+
+def _refusal(verb: str, path: Path, error: Exception) -> ConfigError:
+    is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
+    advice = f"; {_RESCUE}" if is_damaged else ""
+    return ConfigError("data", f"cannot {verb} {path}: {error}{advice}")
 
 
 def connect(path: Path, reading: bool = False) -> sqlite3.Connection:
@@ -91,10 +100,7 @@ def _check(db: sqlite3.Connection, path: Path) -> None:
         return
     (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise ConfigError(
-            "data",
-            f"{path} is damaged ({found}); restore a backup, or salvage with sqlite3 .recover",
-        )
+        raise ConfigError("data", f"{path} is damaged ({found}); {_RESCUE}")
 
 
 def schema() -> list[str]:
@@ -121,10 +127,10 @@ def _backup(db: sqlite3.Connection, path: Path) -> None:
     """Copy the database; the copy appears under its name only when it is complete."""
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)
+    part.touch(mode=0o600)
     target = sqlite3.connect(part)
     db.backup(target)
     target.close()
-    part.chmod(0o600)
     part.rename(path)
 
 
@@ -137,8 +143,8 @@ def _settle_epoch(db: sqlite3.Connection, marker: Path, new_epoch: Callable[[], 
     looks the same, which costs a comparison and nothing else.
     """
     rows = dict(db.execute("SELECT key, value FROM meta").fetchall())
-    found = marker.read_text(encoding="utf-8") if marker.exists() else ""
-    keep = "epoch" in rows and rows.get("boot") == found
+    found = marker.read_bytes() if marker.exists() else None
+    keep = "epoch" in rows and rows.get("boot", "").encode() == found
     epoch, boot = (rows["epoch"] if keep else new_epoch()), new_epoch()
     db.execute("BEGIN IMMEDIATE")
     for key, value in (("epoch", epoch), ("boot", boot)):

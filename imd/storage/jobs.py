@@ -142,17 +142,21 @@ class ThreadJobs:
         self._reactor = reactor
         self._broken: Callable[[str], None] | None = broken
         self._queue: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = Thread(target=self._work, name="imd-sqlite", daemon=True)
         self._thread.start()
 
     def run(self, call: Callable[[sqlite3.Connection], T], guarded: bool = False) -> Deferred[T]:
         """See ``Jobs``."""
+        if self._closed:
+            return fail(Unavailable("SQLite: closed"))
         job = Job(call, guarded, Deferred())
         self._queue.put(job)
         return job.done
 
     def close(self) -> None:
         """See ``Jobs``.  Blocks until the thread has ended."""
+        self._closed = True
         self._queue.put(None)
         self._thread.join()
         self._db.close()

@@ -91,6 +91,7 @@ class UsersContract:
             assert await storage.set_display(ALICE, display) == user
             assert await storage.find_user(ALICE) == user
         assert await storage.find_user(BOB) == User(BOB, name_of(BOB))
+        await refused(Code.NOT_FOUND, storage.set_display(STRANGER, "Nobody"))
 
     async def test_account_is_locked_out_and_let_in_again(self, storage: Storage) -> None:
         await accounts(storage, ALICE, BOB)

@@ -57,7 +57,7 @@ class ReferenceContract:
         self, storage: Storage, program: Any
     ) -> None:
         running = Deferred.fromCoroutine(_compare(storage, program, next(_PLACES)))
-        await running.addTimeout(30, reactor)  # type: ignore[arg-type]
+        await running.addTimeout(30, reactor)
 
 
 async def _compare(storage: Storage, program: Any, place: int) -> None:
