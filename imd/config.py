@@ -103,7 +103,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
-    return any(isinstance(v, str) and v.startswith(_SECRET_SCHEMES) and "@" in v for v in values)
+    urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
+    return any("@" in url or "password=" in url for url in urls)
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:

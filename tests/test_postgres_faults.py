@@ -6,14 +6,20 @@ import contextlib
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
+import msgspec
 import psycopg2
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import directlyProvides
 
-from imd.errors import Unavailable
+from imd.errors import Close, Unavailable
+from imd.limits import Limits
+from imd.messaging import Messaging
 from imd.model import Device, Outcome, User
+from imd.registry import Registry
 from imd.storage.postgres import PostgresStorage
 from tests.postgres_parts import (
     Cutter,
@@ -272,7 +278,7 @@ async def test_a_burst_beyond_the_connections_waits_its_turn(store_url: str) -> 
         await together(*(storage.ping() for _ in range(200)))
 
 
-async def test_a_call_that_gets_no_turn_in_time_is_unavailable_and_takes_no_connection(
+async def test_a_call_that_is_cancelled_while_it_waits_takes_no_connection(
     store_url: str,
 ) -> None:
     async with nodes(store_url) as (storage,):
@@ -283,6 +289,100 @@ async def test_a_call_that_gets_no_turn_in_time_is_unavailable_and_takes_no_conn
             await waiting
         await turn
         await together(*(storage.ping() for _ in range(20)))
+        assert storage.outages == 0
+
+
+async def test_a_call_that_is_cancelled_while_it_runs_gives_its_connection_up(
+    store_url: str,
+) -> None:
+    async with nodes(store_url) as (storage,):
+        slow = Deferred.fromCoroutine(
+            storage._shared.run(lambda db: db.query("SELECT pg_sleep(3)"))
+        )
+        await pause(0.1)
+        slow.cancel()
+        with pytest.raises(Unavailable):
+            await slow
+        await until(lambda: storage.unready is None)
+        await together(*(storage.ping() for _ in range(20)))
+
+
+async def test_a_statement_that_takes_too_long_is_unavailable_and_keeps_the_connection(
+    postgres: Postgres, store_url: str
+) -> None:
+    async with nodes(store_url) as (storage,):
+        before = _backends(postgres, store_url)
+        with pytest.raises(Unavailable, match="statement timeout"):
+            await storage._shared.run(lambda db: db.query("SELECT pg_sleep(20)"))
+        await storage.ping()
+        assert _backends(postgres, store_url) == before
+        assert storage.outages == 0
+
+
+_RAISE = "DO $$ BEGIN RAISE 'made up' USING ERRCODE = '{}'; END $$"
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["08006", "25006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "58030"],
+)
+async def test_what_may_pass_is_unavailable(store_url: str, code: str) -> None:
+    async with nodes(store_url, lanes=1) as (storage,):
+        with pytest.raises(Unavailable, match="made up"):
+            await storage._shared.run(lambda db: db.query(_RAISE.format(code)))
+        await insist(storage.ping)
+
+
+@pytest.mark.parametrize("code", ["22003", "23505", "42P01", "42883", "P0001", "XX000"])
+async def test_what_will_not_pass_is_a_defect(store_url: str, code: str) -> None:
+    async with nodes(store_url, lanes=1) as (storage,):
+        with pytest.raises(psycopg2.Error, match="made up"):
+            await storage._shared.run(lambda db: db.query(_RAISE.format(code)))
+        assert storage.unready is None
+        assert storage.outages == 0
+
+
+class _Client:
+    """A session that notes what became of its messages."""
+
+    def __init__(self) -> None:
+        self.frames: list[dict[str, object]] = []
+
+    def settle(self, frame: bytes) -> None:
+        self.frames.append(msgspec.json.decode(frame))
+
+    def close(self, code: Close, reason: str) -> None:
+        raise AssertionError(f"{code}: {reason}")
+
+
+@pytest.mark.limit(60)
+async def test_messages_sent_while_the_server_dies_are_acknowledged_once_and_in_order(
+    postgres: Postgres, store_url: str
+) -> None:
+    client: Any = _Client()
+    async with nodes(store_url) as (storage,):
+        for conversation in (10, 11):
+            await befriend(storage, 1, conversation + 100, conversation)
+        messaging = Messaging(
+            storage, Registry(), reactor, lambda: 5, Limits(lane_batch=7), lanes=2
+        )
+        for number in range(300):
+            for conversation in (10, 11):
+                messaging.submit(client, f"{conversation}", text(conversation, 1, number))
+            await pause(0.003)
+            if number == 60:
+                _terminate(postgres, store_url)
+            if number == 120:
+                postgres.kill()
+            if number == 180:
+                postgres.start()
+        assert await messaging.idle(15)
+        for conversation in (10, 11):
+            acks = [f["seq"] for f in client.frames if f["id"] == str(conversation)]
+            assert acks == list(range(1, 301))
+            page = await storage.history(1, conversation, limit=500, max_bytes=10**7)
+            assert [m.id for m in page.items] == [text(conversation, 1, n).id for n in range(300)]
+        assert {frame["type"] for frame in client.frames} == {"ack"}
 
 
 async def test_a_defect_is_no_outage(store_url: str) -> None:

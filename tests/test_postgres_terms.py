@@ -246,6 +246,19 @@ async def test_migrate_takes_the_store_of_the_configuration_and_the_server_start
     assert len(set(epochs)) == 1
 
 
+@pytest.mark.parametrize(
+    "url", ["postgresql://a:b@c/d", "postgres://a:b@c/d", "postgresql://c/d?password=b"]
+)
+def test_a_file_with_a_password_must_be_private(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str
+) -> None:
+    file = tmp_path / "imd.toml"
+    file.write_text(f'store = "{url}"\n')
+    file.chmod(0o644)
+    assert command.main(["--config", str(file)]) == 78
+    assert "chmod 600" in capsys.readouterr().err
+
+
 def test_migrate_names_what_is_wrong(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main([]) == 78
     assert "store: is not PostgreSQL" in capsys.readouterr().err

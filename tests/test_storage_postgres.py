@@ -15,9 +15,11 @@ from tests.servers import Postgres
 
 
 @pytest_twisted.async_yield_fixture()
-async def storage(store_url: str) -> AsyncIterator[Storage]:
-    """An empty one with two lanes."""
-    async with nodes(store_url) as (opened,):
+async def storage(postgres: Postgres, store_url: str) -> AsyncIterator[Storage]:
+    """An empty one with two lanes.  Commits need not wait for the disk here."""
+    name = store_url.rpartition("/")[2]
+    postgres.run(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    async with nodes(store_url, unsafe=True) as (opened,):
         yield opened
 
 

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from txpostgres import txpostgres
 
 from imd.errors import ConfigError, Unavailable
@@ -54,8 +55,21 @@ def is_passing(error: BaseException) -> bool:
     )
 
 
+class Cursor(txpostgres.Cursor):  # type: ignore[misc]
+    """A cursor to which a timeout of the server is an error like others."""
+
+    def _handleCancellation(self, failure: Failure) -> Failure:
+        return failure
+
+    def _cancel(self, deferred: Deferred[Any]) -> None:
+        """Whoever waits no longer gives the connection up; to ask the server would block."""
+        self._connection.close()
+
+
 class Connection(txpostgres.Connection):  # type: ignore[misc]
     """A connection that can be closed in the middle of a query, and tells when it is lost."""
+
+    cursorFactory = Cursor
 
     def __init__(self, reactor: Any, lost: Callable[[Connection, str], None]) -> None:
         super().__init__(reactor)
