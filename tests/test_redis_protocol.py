@@ -13,7 +13,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from imd.errors import Unavailable
-from imd.status.redis_protocol import MOST_BYTES, RedisConnection
+from imd.status.redis_protocol import MOST_BYTES, MOST_LINES, RedisConnection
 from imd.status.redis_reply import ErrorReply, entries
 
 
@@ -89,8 +89,15 @@ def test_whatever_arrives_every_question_is_answered_in_the_end(
     assert connection.lost.called
 
 
-@pytest.mark.parametrize("endless", [b"$9999999\r\n", b"*1\r\n" * 2000, b"*9999\r\n:1\r\n"])
-def test_a_reply_without_end_is_given_up(endless: bytes) -> None:
+@pytest.mark.parametrize(
+    ("endless", "most"),
+    [
+        (b"$9999999\r\n", MOST_BYTES),
+        (b"*1\r\n" * 100, 5 * MOST_LINES),
+        (b"*9999\r\n:1\r\n", 5 * MOST_LINES),
+    ],
+)
+def test_a_reply_without_end_is_given_up(endless: bytes, most: int) -> None:
     connection, transport = connected()
     asked(connection, 1)
     sent = 0
@@ -98,8 +105,15 @@ def test_a_reply_without_end_is_given_up(endless: bytes) -> None:
     while not transport.disconnecting:
         connection.dataReceived(chunk)
         sent += len(chunk)
-        chunk = b":1\r\n" * 1000
-        assert sent < MOST_BYTES + 2 * len(chunk)
+        chunk = b"*1\r\n" * 100
+        assert sent < most + 2 * len(chunk)
+
+
+def test_lengths_below_zero_end_the_connection() -> None:
+    connection, transport = connected()
+    asked(connection, 3)
+    connection.dataReceived(b"*-5\r\n*2\r\n:1\r\n:2\r\n")
+    assert transport.disconnecting
 
 
 def test_what_nobody_asked_for_ends_the_connection() -> None:

@@ -15,6 +15,8 @@ What can go wrong:
   the wrong kind: ``Unavailable``.  After ``READONLY``, ``LOADING``, ``MASTERDOWN``, ``NOAUTH`` or
   an answer that cannot be read the connection is made anew; scripts that Redis has forgotten
   (``NOSCRIPT``) are sent again.
+- Thousands of calls begun in one turn of the reactor: the last are late by our own doing (40 µs
+  each).  Whoever has that many sessions to register does so some dozens at a time.
 - Three calls in a row without an answer, or a failed attempt to connect: an outage.  While it
   lasts calls fail at once.
 - A user's key that is no hash: ``register`` and ``unregister`` of that user raise

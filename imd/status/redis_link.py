@@ -174,8 +174,7 @@ class RedisLink:
                 continue
             except Unavailable:
                 break
-            if connection is self._connection:
-                self._back(connection)
+            self._back(connection)
             return
         connection.abort()
 
