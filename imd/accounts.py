@@ -156,6 +156,10 @@ class Accounts:
         self._close(user.id, retired)
         return device.id, token
 
+    async def forget(self, user: int, device: int) -> None:
+        """Delete a device whose token nobody was there to take: it would fill a place."""
+        await self._storage.delete_device(user, device)
+
     # -- methods
 
     async def call(self, me: Identity | None, method: str, params: bytes, address: str) -> Struct:

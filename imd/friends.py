@@ -107,6 +107,9 @@ class Friends:
         elif result.mine is not None and result.mine.state is FriendState.REQUESTED:
             if result.theirs is not None and result.theirs.state is FriendState.PENDING:
                 self._notify(peer.id, "friend.requested", me, result.theirs.note)
+        elif result.mine is not None and result.mine.state is FriendState.PENDING:
+            # A block is lifted, under which a request had waited.
+            self._notify(me.id, "friend.requested", peer, result.mine.note)
         else:
             self._notify(me.id, "friend.removed", peer)
             if result.noticed:

@@ -370,10 +370,15 @@ def decode(payload: bytes) -> Sequence[AnyClientFrame | Malformed]:
         return _inspect(payload)
     if not isinstance(frames, list):
         return (frames,)
-    return frames if 0 < len(frames) <= MAX_BATCH else (_BAD_BATCH,)
+    if 0 < len(frames) <= MAX_BATCH:
+        return frames
+    return _bad_batch(frame.id for frame in frames if isinstance(frame, Send))
 
 
-_BAD_BATCH = Malformed(f"a batch holds 1 to {MAX_BATCH} frames")
+def _bad_batch(ids: Iterable[str]) -> Sequence[Malformed]:
+    """None of its frames is taken; its sends are refused by name, for each has to have an end."""
+    fault = f"a batch holds 1 to {MAX_BATCH} frames"
+    return [Malformed(fault), *(Malformed(fault, id=id) for id in ids)]
 
 
 def _inspect(payload: bytes) -> Sequence[AnyClientFrame | Malformed]:
@@ -382,7 +387,8 @@ def _inspect(payload: bytes) -> Sequence[AnyClientFrame | Malformed]:
     if not isinstance(value, list):
         return (_inspect_frame(payload, value, fault),)
     if not 0 < len(value) <= MAX_BATCH:
-        return (_BAD_BATCH,)
+        ids = (_readable(frame.get("id"), str) for frame in value if isinstance(frame, dict))
+        return _bad_batch(id for id in ids if id is not UNSET)
     return [_inspect_frame(raw, *_parse(raw)) for raw in _split(payload.decode())]
 
 

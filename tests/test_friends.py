@@ -100,6 +100,16 @@ class FriendsTests(SynchronousTestCase):
         self.alice.call("friend.block", user="bob")
         self.assertEqual(self.events(self.bob), [])
 
+    def test_a_request_that_a_block_had_hidden_shows_when_the_block_is_lifted(self) -> None:
+        self.alice.call("friend.block", user="bob")
+        self.bob.call("friend.add", user="alice", note="hi")
+        self.quiet()
+        answer = self.alice.call("friend.unblock", user="bob")
+        self.assertEqual(answer["data"]["state"], "pending")
+        expected = [("friend.requested", self.who(self.bob) | {"note": "hi"})]
+        self.assertEqual(self.events(self.alice), expected)
+        self.assertEqual(self.events(self.bob), [])
+
     def test_who_is_blocked_cannot_tell_from_the_answers_to_a_request(self) -> None:
         self.alice.call("friend.block", user="bob")
         self.quiet()

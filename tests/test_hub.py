@@ -234,6 +234,19 @@ class DrainTests(HubTests):
         bob.gone()
         self.assertIsNone(self.successResultOf(done))
 
+    def test_a_client_that_begins_to_read_during_a_drain_is_not_read_again(self) -> None:
+        alice, _, conversation = self.app.pair()
+        alice.connection.paused()
+        self.app.storage.held.add("append")
+        self.drained(20)
+        alice.connection.resumed()
+        self.assertFalse(alice.wire.reading)
+        self.assertTrue(self.hub.draining)
+        late = self.app.connect()
+        self.hub.send_away(late.connection)
+        self.assertEqual(late.take()[-1]["type"], "bye")
+        self.assertEqual(late.wire.closed, Close.DRAINING)
+
     def test_a_drain_waits_neither_for_storage_nor_for_clients_for_ever(self) -> None:
         alice, _, conversation = self.app.pair()
         self.app.storage.held.add("append")

@@ -396,6 +396,13 @@ class MalformedTests(SynchronousTestCase):
             for payload in [json.dumps(frames), json.dumps(frames, separators=(",", ":"))]:
                 self.assertIn("1 to 64", only(payload).message)
 
+    def test_sends_in_a_batch_that_is_too_long_are_refused_by_name(self) -> None:
+        send = {"type": "send", "id": "a", "conv": 1, "kind": "text", "body": {"text": "x"}}
+        for frames in ([PING] * 64 + [send], [PING | {"x": 1}] * 64 + [send]):
+            batch, refused = decode(json.dumps(frames, separators=(",", ":")).encode())
+            self.assertIs(batch.id, UNSET)
+            self.assertEqual(refused.id, "a")
+
 
 class NotJsonTests(SynchronousTestCase):
     """Where the connection cannot go on."""

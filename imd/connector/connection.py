@@ -202,6 +202,8 @@ class Connection:
             self._timer = None
 
     def _set_reading(self, reading: bool) -> None:
+        if reading and self._hub.draining:
+            return
         # Unread bytes are no silence: the clock of the client starts when we read again.
         if reading and not self._reading:
             self._session.heard = self._hub.clock.seconds()

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from imd import wire
 from imd.accounts import Accounts
 from imd.errors import STATUS, Code, Refusal, Unavailable
-from imd.methods import METHODS
+from imd.methods import METHODS, LoggedIn
 from imd.tasks import spawn
 
 #: Seconds after which to come back, where we do not know better.
@@ -130,8 +130,12 @@ class Front(Resource):
 
     async def _serve(self, request: Request, method: str, gone: list[Any]) -> None:
         try:
-            body = wire.encode(await self._call(request, method))
+            result = await self._call(request, method)
+            body = wire.encode(result)
             request.setHeader(b"Content-Type", b"application/json")
+            if gone and isinstance(result, LoggedIn):
+                # Nobody was there to take the token, and the device would fill a place.
+                await self._accounts.forget(result.user.id, result.device)
         except Answer as answer:
             body = _error(request, answer)
         if not gone:

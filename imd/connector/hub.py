@@ -41,6 +41,8 @@ class Accounts(Protocol):
     ) -> tuple[Identity, str]:
         """Make a device, open a session of it, and return its token."""
 
+    async def forget(self, user: int, device: int) -> None: ...
+
     async def call(
         self, identity: Identity | None, method: str, params: bytes, address: str
     ) -> Struct:
@@ -89,6 +91,8 @@ class Hub:
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
+        #: No client is read any more, nor let in.
+        self.draining = False
         self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._beat)))
 
     def __len__(self) -> int:
@@ -131,8 +135,8 @@ class Hub:
         )
 
     async def forget(self, me: Identity) -> None:
-        """Delete a device whose token nobody was there to take: it would fill a place."""
-        await self._accounts.call(me, "account.logout", b"{}", "")
+        """Delete a device whose token nobody was there to take."""
+        await self._accounts.forget(me.user.id, me.device)
 
     async def call(self, me: Identity, method: str, params: bytes, address: str) -> Struct:
         """Call a method of protocol §7."""
@@ -202,17 +206,22 @@ class Hub:
 
     async def drain(self, seconds: float) -> None:
         """Send every client away, spread over time, after its messages are committed."""
+        self.draining = True
         for connection in tuple(self._connections):
             self._guarded(connection.stop_reading)
         await self.messaging.idle(seconds / 2)
         for connection in tuple(self._connections):
-            retry = int(self._fraction() * DRAIN_SPREAD)
-            self._guarded(connection.close, Close.DRAINING, "the server restarts", retry)
+            self._guarded(self.send_away, connection)
         if self._connections:
             await self._gone(seconds / 2)
         for _, loop in self._loops:
             if loop.running:
                 loop.stop()
+
+    def send_away(self, connection: Connection) -> None:
+        """Close a connection because the server stops; its client comes back some time later."""
+        retry = int(self._fraction() * DRAIN_SPREAD)
+        connection.close(Close.DRAINING, "the server restarts", retry)
 
     def _gone(self, seconds: float) -> Awaitable[None]:
         """Waits until no connection is left, at most ``seconds``."""

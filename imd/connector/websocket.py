@@ -115,6 +115,8 @@ class ClientProtocol(WebSocketServerProtocol):
             self.__dict__.pop(name, None)
         if self.factory.crowd.crowded(address):
             connection.close(Close.CONNECTION_LIMIT, "too many connections from this address")
+        elif self.factory.hub.draining:
+            self.factory.hub.send_away(connection)
 
     def dataReceived(self, data: bytes) -> None:
         """As Autobahn's, less a debug line that costs more than the rest."""
