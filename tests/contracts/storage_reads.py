@@ -174,6 +174,7 @@ class HeadsContract:
         await accounts(storage, ALICE, *range(20, 25))
         for peer in (23, 20, 24, 22, 21):
             await join(storage, ALICE, peer, 1000 - peer)
+            await append(storage, *texts(1000 - peer, ALICE, range(peer * 7 % 5)))
         found = [976, 977, 978, 979, 980]
         assert await heads(storage, ALICE) == found
         assert await heads(storage, ALICE, after=978) == [979, 980]
