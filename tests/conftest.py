@@ -51,6 +51,20 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     pyfuncitem.obj = limited
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """Take back what pytest-twisted puts into a test of hypothesis: two classes that inherit
+    the test share it, and the second would run what was made for the first.
+    """
+    given = getattr(getattr(item, "obj", None), "hypothesis", None)
+    inner = getattr(given, "inner_test", None)
+    try:
+        yield
+    finally:
+        if given is not None:
+            given.inner_test = inner
+
+
 @pytest.fixture(autouse=True)
 def _nothing_fails_in_silence(request: pytest.FixtureRequest) -> Iterator[None]:
     """A failure that was only logged fails the test, unless the test has looked at it."""
