@@ -104,11 +104,12 @@ class FriendsTests(SynchronousTestCase):
         self.alice.call("friend.block", user="bob")
         self.bob.call("friend.add", user="alice", note="hi")
         self.quiet()
-        answer = self.alice.call("friend.unblock", user="bob")
-        self.assertEqual(answer["data"]["state"], "pending")
+        params = {"user": "bob"}
+        self.alice.say({"type": "call", "req": 9, "method": "friend.unblock", "params": params})
         expected = [("friend.requested", self.who(self.bob) | {"note": "hi"})]
         self.assertEqual(self.events(self.alice), expected)
         self.assertEqual(self.events(self.bob), [])
+        self.assertEqual(self.states(self.alice), {"bob": "pending"})
 
     def test_who_is_blocked_cannot_tell_from_the_answers_to_a_request(self) -> None:
         self.alice.call("friend.block", user="bob")

@@ -235,7 +235,7 @@ class DrainTests(HubTests):
         self.assertIsNone(self.successResultOf(done))
 
     def test_a_client_that_begins_to_read_during_a_drain_is_not_read_again(self) -> None:
-        alice, _, conversation = self.app.pair()
+        alice, _, _ = self.app.pair()
         alice.connection.paused()
         self.app.storage.held.add("append")
         self.drained(20)
