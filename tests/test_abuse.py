@@ -18,7 +18,7 @@ from twisted.internet.tcp import Server as TcpServer
 from twisted.internet.threads import deferToThread
 
 from imd.config import Settings
-from imd.tap import Daemon
+from imd.daemon import process
 from tests.hostile import (
     BINARY,
     CLOSE,
@@ -246,7 +246,7 @@ async def test_accepted_sockets_send_without_delay(tmp_path: Path) -> None:
     """TCP_NODELAY as the kernel has it for the server's end of a WebSocket."""
     port = free_port()
     settings = Settings(data=str(tmp_path), listen=f"tcp:{port}:interface=127.0.0.1")
-    service = Daemon(settings, reactor).service()
+    service = process(settings, reactor)
     service.privilegedStartService()
     service.startService()
     try:

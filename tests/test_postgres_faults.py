@@ -15,11 +15,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import directlyProvides
 
+from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Device, Outcome, User
 from imd.registry import Registry
+from imd.routing import Routing
 from imd.storage.postgres import PostgresStorage
 from tests.postgres_parts import (
     Cutter,
@@ -364,7 +366,12 @@ async def test_messages_sent_while_the_server_dies_are_acknowledged_once_and_in_
         for conversation in (10, 11):
             await befriend(storage, 1, conversation + 100, conversation)
         messaging = Messaging(
-            storage, Registry(), reactor, lambda: 5, Limits(lane_batch=7), lanes=2
+            storage,
+            Routing(Delivery(Registry())),
+            reactor,
+            lambda: 5,
+            Limits(lane_batch=7),
+            lanes=2,
         )
         for number in range(300):
             for conversation in (10, 11):

@@ -41,7 +41,8 @@ class Accounts(Protocol):
     ) -> tuple[Identity, str]:
         """Make a device, open a session of it, and return its token."""
 
-    async def forget(self, user: int, device: int) -> None: ...
+    async def forget(self, user: int, device: int) -> None:
+        """Delete a device."""
 
     async def call(
         self, identity: Identity | None, method: str, params: bytes, address: str
