@@ -56,11 +56,11 @@ async def measure(
     reactor: Any, subject: Subject, count: int, failed: Callable[[str], None]
 ) -> Idle:
     """Log in so many devices by token and keep them."""
-    known = await tokens(reactor, subject.url, count, failed)
+    known = await tokens(reactor, subject.urls[0], count, failed)
     await sleep(reactor, SETTLE)
-    memory, cpu, start = subject.rss(), subject.cpu(), reactor.seconds()
-    peers = await _log_in(reactor, subject.url, known, failed)
-    seconds, cpu = reactor.seconds() - start, subject.cpu() - cpu
+    memory, cpu, start = subject.rss(), sum(subject.cpus().values()), reactor.seconds()
+    peers = await _log_in(reactor, subject.urls[0], known, failed)
+    seconds, cpu = reactor.seconds() - start, sum(subject.cpus().values()) - cpu
     await sleep(reactor, SETTLE)
     grown = subject.rss() - memory
     for peer in peers:

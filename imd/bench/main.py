@@ -9,6 +9,7 @@ import platform
 import statistics
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -54,8 +55,17 @@ def main(argv: list[str]) -> int:
 
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser("imd bench", description=__doc__)
-    parser.add_argument("--url", help="a running server; else one is started for the run")
+    parser.add_argument(
+        "--url", action="append", help="a running server (repeatable); else one is started"
+    )
     parser.add_argument("--pid", type=int, help="its process, for CPU and memory")
+    parser.add_argument(
+        "--engines", metavar="FILE", help="TOML with store and status: start a cluster over them"
+    )
+    parser.add_argument("--connectors", type=_positive, default=2, help="connectors of it [2]")
+    parser.add_argument(
+        "--watch", action="append", default=[], metavar="NAME=PID", help="show its CPU, too"
+    )
     parser.add_argument("--mode", choices=("pairs", "idle"), default="pairs")
     parser.add_argument("--pairs", type=_positive, default=50, help="pairs of users [50]")
     parser.add_argument(
@@ -70,6 +80,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--directory", help="where the started server keeps its data")
     parser.add_argument("--json", metavar="FILE", help="write the figures there as well")
     return parser.parse_args(argv)
+
+
+def _subject(options: argparse.Namespace) -> Subject:
+    if options.url:
+        subject = Subject(options.url, {"server": options.pid} if options.pid else {})
+    else:
+        engines = Path(options.engines).read_text("utf-8") if options.engines else ""
+        subject = Started(options.directory, options.pin, engines, options.connectors)
+    for name, _, pid in (each.partition("=") for each in options.watch):
+        subject.watched[name] = int(pid)
+    return subject
 
 
 def _positive(text: str) -> int:
@@ -99,10 +120,7 @@ class Bench:
         """Measure and report; the exit code."""
         options = self._options
         self._say(environment())
-        if options.url:
-            subject = Subject(options.url, options.pid)
-        else:
-            subject = Started(options.directory, options.pin)
+        subject = _subject(options)
         self._say(f"server: {subject.description}")
         try:
             if options.mode == "idle":
@@ -131,7 +149,7 @@ class Bench:
         self._say(f"load: {options.pairs} pairs, {TEXT_BYTES}-byte texts, {loop}")
         results = []
         for number in range(options.runs):
-            made = await people.pairs(self._reactor, subject.url, options.pairs, self._failed)
+            made = await people.pairs(self._reactor, subject.urls, options.pairs, self._failed)
             result = await self._measure(subject, made)
             for pair in made:
                 pair.sender.hang_up()
@@ -152,10 +170,11 @@ class Bench:
         await sleep(self._reactor, options.warm_up)
         run.forget()
         traffic, start = _traffic(made), now()
-        cpu, own = subject.cpu(), time.process_time()
+        before, own = subject.cpus(), time.process_time()
         await sleep(self._reactor, options.seconds)
         seconds, done = now() - start, run.done
-        cpu, own = subject.cpu() - cpu, time.process_time() - own
+        cpu = {name: used - before[name] for name, used in subject.cpus().items()}
+        own = time.process_time() - own
         traffic = [after - before for before, after in zip(traffic, _traffic(made), strict=True)]
         times, lag = run.times, run.lag.summary()
         run.stop_sending()
@@ -168,7 +187,8 @@ class Bench:
         return {
             "messages": done,
             "messages_per_second": done / seconds,
-            "server_cpu_us": cpu / done * 1e6,
+            "server_cpu_us": sum(cpu[name] for name in subject.processes) / done * 1e6,
+            "cpu_us": {name: used / done * 1e6 for name, used in cpu.items()},
             "generator_cpu_us": own / done * 1e6,
             "generator_busy_percent": own / seconds * 100,
             "generator_lag_ms": lag,
@@ -193,6 +213,9 @@ class Bench:
             f"server {result['server_cpu_us']:.0f} us, generator "
             f"{result['generator_cpu_us']:.0f} us ({result['generator_busy_percent']:.0f} % busy)"
         )
+        if len(result["cpu_us"]) > 1:
+            parts = ", ".join(f"{name} {used:.0f}" for name, used in result["cpu_us"].items())
+            self._say(f"  CPU us per message by process: {parts}")
         for what in ("sent", "received", "delivered"):
             self._say(f"  time to {what:9}  {_line(result[what + '_ms'])}")
         if self._options.rate:

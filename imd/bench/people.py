@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
@@ -41,14 +41,17 @@ class Pair:
         self.conversation = conversation
 
 
-async def pairs(reactor: Any, url: str, count: int, failed: Callable[[str], None]) -> list[Pair]:
-    """So many pairs of new friends."""
+async def pairs(
+    reactor: Any, urls: Sequence[str], count: int, failed: Callable[[str], None]
+) -> list[Pair]:
+    """So many pairs of new friends, the two of each at different ``urls`` if there are several."""
     run = secrets.token_hex(4)
     progress = Progress("pairs", count)
     at_once = DeferredSemaphore(AT_ONCE)
 
     async def make(n: int) -> Pair:
-        pair = await _pair(reactor, url, f"bench-{run}-{n}", failed)
+        where = urls[n % len(urls)], urls[(n + 1) % len(urls)]
+        pair = await _pair(reactor, where, f"bench-{run}-{n}", failed)
         progress.step()
         return pair
 
@@ -59,9 +62,11 @@ async def pairs(reactor: Any, url: str, count: int, failed: Callable[[str], None
     return list(await gatherResults([Deferred.fromCoroutine(limited(n)) for n in range(count)]))
 
 
-async def _pair(reactor: Any, url: str, name: str, failed: Callable[[str], None]) -> Pair:
+async def _pair(
+    reactor: Any, urls: tuple[str, str], name: str, failed: Callable[[str], None]
+) -> Pair:
     peers = []
-    for side in "ab":
+    for side, url in zip("ab", urls, strict=True):
         peer = await connect(reactor, url, failed)
         await peer.login(user=f"{name}-{side}", password="bench", device="bench", register=True)  # noqa: S106
         peers.append(peer)

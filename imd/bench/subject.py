@@ -11,6 +11,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 from imd.bench.peer import BenchError
@@ -31,74 +32,120 @@ _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import r
 
 
 class Subject:
-    """A server: its URL and, where it runs on this machine, its process."""
+    """A server: the URLs of its connectors and, where they run on this machine, its processes.
 
-    def __init__(self, url: str, pid: int | None) -> None:
-        self.url = url
+    ``processes`` are those of imd, ``watched`` others (engines) with all their children; names
+    to process ids.
+    """
+
+    def __init__(self, urls: Sequence[str], processes: dict[str, int]) -> None:
+        self.urls = list(urls)
         self.description = "a server that was running"
-        self.pid = pid
+        self.processes = processes
+        self.watched: dict[str, int] = {}
 
-    def cpu(self) -> float:
-        """Seconds of processor time that it has used; 0 if its process is not known."""
-        if self.pid is None:
-            return 0.0
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _TICKS
+    def cpus(self) -> dict[str, float]:
+        """Seconds of processor time that each process has used."""
+        used = {name: _cpu(pid) for name, pid in self.processes.items()}
+        for name, pid in self.watched.items():
+            used[name] = sum(_cpu(each) for each in _family(pid))
+        return used
 
     def rss(self) -> int:
-        """Bytes of memory that it occupies; 0 if its process is not known."""
-        if self.pid is None:
-            return 0
-        pages = Path(f"/proc/{self.pid}/statm").read_text().split()[1]
-        return int(pages) * os.sysconf("SC_PAGE_SIZE")
+        """Bytes of memory that imd occupies; 0 if its processes are not known."""
+        pages = [
+            int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            for pid in self.processes.values()
+        ]
+        return sum(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> None:
         """Leave it running: it is not ours."""
 
 
-class Started(Subject):
-    """A server of our own, on embedded parts, in a directory that goes with it."""
+def _cpu(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    # Those of children that have ended count as well: engines work in short-lived ones.
+    return sum(map(int, fields[11:15])) / _TICKS
 
-    def __init__(self, directory: str | None, processor: str | None) -> None:
+
+def _family(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(each for child in children for each in _family(int(child)))]
+
+
+class Started(Subject):
+    """A server of our own in a directory that goes with it.
+
+    Without ``engines`` one process on embedded parts; else so many connectors and a transfer,
+    over the ``store`` and ``status`` in the TOML text ``engines``.
+    """
+
+    def __init__(
+        self, directory: str | None, processor: str | None, engines: str = "", connectors: int = 1
+    ) -> None:
+        super().__init__([], {})
         self._top = Path(tempfile.mkdtemp(prefix="imd-bench-", dir=directory))
-        (self._top / "imd.toml").write_text(CONFIG)
+        self._config = self._top / "imd.toml"
+        self._config.touch(0o600)
+        self._config.write_text(engines + CONFIG)
+        self._pin = _pinned(processor)
+        self._children: list[subprocess.Popen[bytes]] = []
+        shown = " ".join(CONFIG.split())
+        self.description = f"embedded, SQLite synchronous=FULL; {shown}"
+        if engines:
+            self.description = f"{connectors} connectors and a transfer; {shown}"
+        try:
+            self._start_all(connectors if engines else 0)
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_all(self, connectors: int) -> None:
+        if not connectors:
+            self._connector("imd")
+            return
+        path = self._top / "t.sock"
+        self._start("transfer", "--role=transfer", f"--transfer-listen=unix:{path}")
+        for n in range(connectors):
+            self._connector(f"connector {n}", "--role=connector", f"--transfer=unix:{path}")
+
+    def _connector(self, name: str, *options: str) -> None:
         port = _free_port()
-        super().__init__(f"ws://127.0.0.1:{port}/ws", None)
-        self.description = f"embedded, SQLite synchronous=FULL; {' '.join(CONFIG.split())}"
-        self._process = subprocess.Popen(  # noqa: S603
-            [*_pinned(processor), *self._command(port)],
+        listen = f"--listen=tcp:{port}:interface=127.0.0.1:backlog=4096"
+        data = f"--data={self._top / 'data'}"
+        child = self._start(name, listen, data, *options)
+        self._wait(child, name, f"http://127.0.0.1:{port}/readyz")
+        self.urls.append(f"ws://127.0.0.1:{port}/ws")
+
+    def _start(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-c", _RUN, "-n", "--pidfile=", "imd", *options]
+        child = subprocess.Popen(  # noqa: S603
+            [*self._pin, *command, f"--config={self._config}"],
             stdin=subprocess.DEVNULL,
-            stdout=(self._top / "log").open("wb"),
+            stdout=(self._top / f"{name}.log").open("wb"),
             stderr=subprocess.STDOUT,
         )
-        self.pid = self._process.pid
-        self._wait(f"http://127.0.0.1:{port}/readyz")
+        self._children.append(child)
+        self.processes[name] = child.pid
+        return child
 
-    def _command(self, port: int) -> list[str]:
-        top = self._top
-        return [
-            *(sys.executable, "-c", _RUN, "-n", "--pidfile=", "imd"),
-            f"--data={top / 'data'}",
-            f"--listen=tcp:{port}:interface=127.0.0.1:backlog=4096",
-            f"--config={top / 'imd.toml'}",
-        ]
-
-    def _wait(self, url: str) -> None:
+    def _wait(self, child: subprocess.Popen[bytes], name: str, url: str) -> None:
         end = time.monotonic() + _START_SECONDS
-        while time.monotonic() < end and self._process.poll() is None:
+        while time.monotonic() < end and child.poll() is None:
             try:
                 with urllib.request.urlopen(url, timeout=1):  # noqa: S310
                     return
             except (urllib.error.URLError, OSError):
                 time.sleep(0.05)
-        log = (self._top / "log").read_text(errors="replace")
-        self.stop()
+        log = (self._top / f"{name}.log").read_text(errors="replace")
         raise BenchError(f"the server does not start:\n{log}")
 
     def stop(self) -> None:
-        """End the process and remove its directory."""
-        self._process.kill()
-        self._process.wait()
+        """End the processes and remove their directory."""
+        for child in self._children:
+            child.kill()
+            child.wait()
         shutil.rmtree(self._top, ignore_errors=True)
 
 
