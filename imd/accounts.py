@@ -102,15 +102,18 @@ class Accounts:
         Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
         """
         if register:
-            user = await self._new_user(name, password, label, address)
-            _, token = await self._new_device(user, label)
+            made = await self._new_user(name, password, label, address)
+            _, token = await self._new_device(*made, label)
         else:
             async with self._turns.of(name.casefold()):
-                user = await self._verified(name, password, address)
-                _, token = await self._new_device(user, label)
+                found = await self._verified(name, password, address)
+                _, token = await self._new_device(*found, label)
         return await self.login_with_token(token), token
 
-    async def _new_user(self, raw: str, password: str, label: str, address: str) -> User:
+    async def _new_user(
+        self, raw: str, password: str, label: str, address: str
+    ) -> tuple[User, str]:
+        """A new account, and the hash of its password."""
         name = names.login_name(raw)
         # All that can be refused is refused before there is an account.
         names.label(label, "device")
@@ -120,10 +123,13 @@ class Accounts:
             raise Refusal(Code.EXISTS, "this name is taken; choose another")
         stored = await self._passwords.hash(password)
         sources = self._sources
-        return await self._storage.create_user(sources.new_id(), name, stored, sources.now_ms())
+        user = await self._storage.create_user(sources.new_id(), name, stored, sources.now_ms())
+        return user, stored
 
-    async def _verified(self, raw: str, password: str, address: str) -> User:
-        """The account, if the password is right; nothing tells an unknown name from a wrong one."""
+    async def _verified(self, raw: str, password: str, address: str) -> tuple[User, str]:
+        """The account and its stored hash, if the password is right; nothing tells an unknown
+        name from a wrong password.
+        """
         name = raw.casefold()
         self._limit(self._logins, address, "logins from this address")
         self._locks.check(name, self._clock.seconds())
@@ -135,14 +141,16 @@ class Accounts:
             raise Refusal(Code.UNAUTHORIZED, _WRONG)
         self._locks.succeeded(name)
         if self._passwords.is_outdated(stored):
-            await self._storage.rehash_password(user.id, await self._passwords.hash(password))
-        return user
+            better = await self._passwords.hash(password)
+            await self._storage.rehash_password(user.id, better, verified=stored)
+            return user, better
+        return user, stored
 
     def _limit(self, buckets: Keyed[str], address: str, what: str) -> None:
         if not self._trusted(address):
             buckets.check(network_of(address), self._clock.seconds(), what)
 
-    async def _new_device(self, user: User, raw: str) -> tuple[int, str]:
+    async def _new_device(self, user: User, verified: str, raw: str) -> tuple[int, str]:
         if user.disabled:
             raise SessionRefused(Close.DISABLED, Code.UNAUTHORIZED, "this account is disabled")
         now, token = self._sources.now_ms(), self._sources.new_token()
@@ -150,6 +158,7 @@ class Accounts:
         retired = await self._storage.add_device(
             device,
             _hashed(token),
+            verified=verified,
             limit=self._limits.devices,
             retire_before=now - RETIRE_AFTER,
         )
@@ -181,16 +190,16 @@ class Accounts:
         return await self._methods[method](me or NOBODY, decoded, address)
 
     async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:
-        user = await self._new_user(params.user, params.password, params.device, address)
-        return await self._logged_in(user, params.device)
+        made = await self._new_user(params.user, params.password, params.device, address)
+        return await self._logged_in(*made, params.device)
 
     async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
         async with self._turns.of(params.user.casefold()):
-            user = await self._verified(params.user, params.password, address)
-            return await self._logged_in(user, params.device)
+            found = await self._verified(params.user, params.password, address)
+            return await self._logged_in(*found, params.device)
 
-    async def _logged_in(self, user: User, label: str) -> methods.LoggedIn:
-        device, token = await self._new_device(user, label)
+    async def _logged_in(self, user: User, verified: str, label: str) -> methods.LoggedIn:
+        device, token = await self._new_device(user, verified, label)
         return methods.LoggedIn(UserRef(user.id, user.name), device, token)
 
     async def _logout(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
@@ -203,9 +212,11 @@ class Accounts:
     ) -> Struct:
         _check_password(params.new)
         async with self._turns.of(me.user.name):
-            await self._verified(me.user.name, params.old, address)
+            _, verified = await self._verified(me.user.name, params.old, address)
             stored = await self._passwords.hash(params.new)
-            gone = await self._storage.set_password(me.user.id, stored, me.device)
+            gone = await self._storage.set_password(
+                me.user.id, stored, me.device, verified=verified
+            )
         self._revoked(me, gone)
         return methods.Nothing()
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+from twisted.logger import Logger
 
 from imd import wire
 from imd.errors import Close
@@ -13,6 +16,8 @@ from imd.registry import Registry
 
 class Delivery:
     """Tells the sessions in a registry what they have to hear."""
+
+    _log = Logger()
 
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
@@ -43,7 +48,7 @@ class Delivery:
             for session in self._registry.sessions(user):
                 found = True
                 if session is not but:
-                    session.push(conversation, frame)
+                    self._tell(session, session.push, conversation, frame)
         return found
 
     def _notify(self, users: Iterable[int], frame: bytes) -> bool:
@@ -51,14 +56,15 @@ class Delivery:
         for user in users:
             for session in self._registry.sessions(user):
                 found = True
-                session.notify(frame)
+                self._tell(session, session.notify, frame)
         return found
 
     def _revoke(self, user: int, devices: Sequence[int]) -> bool:
         sessions = self._registry.sessions(user)
         for session in sessions:
             if session.identity.device in devices:
-                session.close(Close.BAD_CREDENTIALS, "this device was logged out")
+                reason = "this device was logged out"
+                self._tell(session, session.close, Close.BAD_CREDENTIALS, reason)
         return bool(sessions)
 
     def _replace(self, user: int, device: int, counter: int) -> bool:
@@ -66,5 +72,16 @@ class Delivery:
         for session in sessions:
             me = session.identity
             if me.device == device and me.session < counter:
-                session.close(Close.REPLACED, "replaced by a newer session of this device")
+                reason = "replaced by a newer session of this device"
+                self._tell(session, session.close, Close.REPLACED, reason)
         return bool(sessions)
+
+    def _tell(self, session: LiveSession, call: Callable[..., None], *args: Any) -> None:
+        """A defect in one session must reach neither the others nor whoever has committed; but
+        the session has missed something, and must not go on as if it had not.
+        """
+        try:
+            call(*args)
+        except Exception:
+            self._log.failure("a session could not be told")
+            session.close(Close.INTERNAL, "this is a defect of the server; it was logged")

@@ -139,11 +139,16 @@ class AccountStorage(Protocol):
         """The account of that name with its password hash."""
 
     async def set_password(
-        self, user: int, password: str, keep_device: int | None
+        self, user: int, password: str, keep_device: int | None, *, verified: str
     ) -> tuple[int, ...]:
-        """Replace the hash and delete all devices but ``keep_device``; returns the deleted ones."""
+        """Replace the hash and delete all devices but ``keep_device``; returns the deleted ones.
 
-    async def rehash_password(self, user: int, password: str) -> None:
+        ``verified`` is the hash that somebody's password was checked against.  Here and below,
+        ``Refusal(UNAUTHORIZED)`` is raised when it is the stored one no longer: another node
+        has changed the password meanwhile, and what was checked counts for nothing.
+        """
+
+    async def rehash_password(self, user: int, password: str, *, verified: str) -> None:
         """Replace the hash by one of the same password with today's cost; devices stay."""
 
     async def set_display(self, user: int, display: str) -> User:
@@ -153,7 +158,13 @@ class AccountStorage(Protocol):
         """Lock an account out, or let it in again; its devices stay."""
 
     async def add_device(
-        self, device: Device, token_hash: bytes, *, limit: int, retire_before: int
+        self,
+        device: Device,
+        token_hash: bytes,
+        *,
+        verified: str,
+        limit: int,
+        retire_before: int,
     ) -> tuple[int, ...]:
         """Add a device.  At ``limit`` devices the one seen longest ago is deleted, and returned,
         if that was before ``retire_before``; otherwise raises ``Refusal(LIMIT)``.

@@ -46,6 +46,11 @@ class Recent:
             and max(read for _, read in known) >= cursor.read
         )
 
+    def forget(self) -> None:
+        """Of another log nothing was pushed yet."""
+        self.turn()
+        self.turn()
+
     def turn(self) -> None:
         """Begin a new generation."""
         self._seqs, self._old_seqs = {}, self._seqs

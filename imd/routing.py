@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from msgspec import structs
 from twisted.logger import Logger
 
 from imd.delivery import Delivery
 from imd.errors import Unavailable
-from imd.hints import AnyHint, Notify, Push, Receipt, Replace, Revoke
+from imd.hints import AnyHint, Replace, Revoke
 from imd.interfaces import LiveSession, Transfer, UserStatus
 from imd.recent import Recent
 from imd.tasks import Clock, spawn
@@ -96,12 +95,14 @@ class Forwarding:
         spawn(self._run(), self._log, "forwarding")
 
     async def _run(self) -> None:
-        try:
-            while self._waiting:
-                batch, self._waiting = self._waiting, []
+        while self._waiting:
+            batch, self._waiting = self._waiting, []
+            try:
                 await self._forward(batch)
-        finally:
-            self._running = False
+            except Exception:
+                # The others find in the feed what this batch would have told them.
+                self._log.failure("hints were not forwarded")
+        self._running = False
 
     async def _forward(self, batch: Sequence[AnyHint]) -> None:
         users = list({user for hint in batch for user in _users(hint)})
@@ -112,33 +113,21 @@ class Forwarding:
             for hint in batch:
                 self._transfer.forward(None, hint)
             return
+        # A node hears of all users, also of those that user status does not have there: what a
+        # node was told once, a sweep does not tell again.
         for hint in batch:
-            for node, here in _by_node(_users(hint), nodes).items():
-                self._transfer.forward(node, _only(hint, here))
+            for node in {node: None for user in _users(hint) for node in nodes.get(user, ())}:
+                self._transfer.forward(node, hint)
 
-    async def _nodes(self, users: Sequence[int]) -> dict[int, set[str]]:
-        found: dict[int, set[str]] = {}
+    async def _nodes(self, users: Sequence[int]) -> dict[int, list[str]]:
+        """The other nodes on which each user is."""
+        found: dict[int, list[str]] = {}
         for start in range(0, len(users), LOOKUP):
             for entry in await self._status.lookup(users[start : start + LOOKUP]):
                 if entry.node != self._node:
-                    found.setdefault(entry.user, set()).add(entry.node)
+                    found.setdefault(entry.user, []).append(entry.node)
         return found
 
 
 def _users(hint: AnyHint) -> tuple[int, ...]:
     return (hint.user,) if isinstance(hint, Revoke | Replace) else hint.users
-
-
-def _by_node(users: Sequence[int], nodes: dict[int, set[str]]) -> dict[str, tuple[int, ...]]:
-    found: dict[str, tuple[int, ...]] = {}
-    for user in users:
-        for node in nodes.get(user, ()):
-            found[node] = (*found.get(node, ()), user)
-    return found
-
-
-def _only(hint: AnyHint, users: tuple[int, ...]) -> AnyHint:
-    """The same hint for some of its users."""
-    if isinstance(hint, Push | Notify | Receipt) and hint.users != users:
-        return structs.replace(hint, users=users)
-    return hint

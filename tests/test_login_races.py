@@ -64,6 +64,10 @@ class SlowPasswords:
     def is_outdated(self, stored: str) -> bool:
         return stored.startswith("old:")
 
+    def hold(self) -> Deferred[None]:
+        """The call that came last, which ``let_go`` leaves out."""
+        return self._calls.pop()
+
     def let_go(self) -> None:
         """Finish the calls in their order, and those that come of them."""
         while self._calls:
@@ -77,25 +81,33 @@ class Races(SynchronousTestCase):
         self.storage = open_storage(Path(top.name))
         self.addCleanup(self.storage.close)
         self.passwords = SlowPasswords()
-        clock, sources, limits = Clock(), Sources(), Limits()
-        routing = Routing(Delivery(Registry()))
-        friends = Friends(self.storage, routing, lambda token: None, clock, sources, limits)
-        self.accounts = Accounts(
-            self.storage, self.passwords, friends, routing, clock, sources, limits
-        )
+        self.sources = Sources()
+        self.accounts, self.elsewhere = self.node(), self.node()
         registered = Deferred.fromCoroutine(self.login("first", register=True))
         self.passwords.let_go()
         self.me, _ = self.successResultOf(registered)
 
+    def node(self) -> Accounts:
+        """The accounts of one of several processes on the same storage."""
+        clock, limits = Clock(), Limits()
+        routing = Routing(Delivery(Registry()))
+        friends = Friends(self.storage, routing, lambda token: None, clock, self.sources, limits)
+        return Accounts(self.storage, self.passwords, friends, routing, clock, self.sources, limits)
+
     def now(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coro))
 
-    def login(self, password: str, register: bool = False) -> Coroutine[Any, Any, Any]:
-        return self.accounts.login_with_password("alice", password, "d", ADDRESS, register)
+    def login(
+        self, password: str, register: bool = False, node: Accounts | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        accounts = node or self.accounts
+        return accounts.login_with_password("alice", password, "d", ADDRESS, register)
 
-    def change(self, me: Identity, old: str, new: str) -> Coroutine[Any, Any, Any]:
+    def change(
+        self, me: Identity, old: str, new: str, node: Accounts | None = None
+    ) -> Coroutine[Any, Any, Any]:
         params = msgspec.json.encode({"old": old, "new": new})
-        return self.accounts.call(me, "account.password", params, ADDRESS)
+        return (node or self.accounts).call(me, "account.password", params, ADDRESS)
 
     def devices(self) -> list[int]:
         return [device.id for device in self.now(self.storage.devices(self.me.user.id))]
@@ -113,12 +125,40 @@ class Races(SynchronousTestCase):
         self.assertEqual(self.devices(), [self.me.device])
 
     def test_a_hash_that_is_made_anew_does_not_bring_the_old_password_back(self) -> None:
-        self.now(self.storage.rehash_password(self.me.user.id, "old:first"))
+        self.now(self.storage.rehash_password(self.me.user.id, "old:first", verified="new:first"))
         change = Deferred.fromCoroutine(self.change(self.me, "first", "second"))
         login = Deferred.fromCoroutine(self.login("first"))
         self.passwords.let_go()
         self.successResultOf(change)
         self.failureResultOf(login, Refusal)
+        _, stored = self.now(self.storage.password_of("alice"))
+        self.assertEqual(stored, "new:second")
+
+    def test_a_login_on_another_node_that_comes_first_is_undone_by_the_change(self) -> None:
+        change = Deferred.fromCoroutine(self.change(self.me, "first", "second"))
+        login = Deferred.fromCoroutine(self.login("first", node=self.elsewhere))
+        # Both passwords are checked, then the new one is hashed: the login is there first.
+        self.passwords.let_go()
+        self.successResultOf(login)
+        self.successResultOf(change)
+        self.assertEqual(self.devices(), [self.me.device])
+
+    def test_a_login_on_another_node_that_comes_second_is_refused(self) -> None:
+        login = Deferred.fromCoroutine(self.login("first", node=self.elsewhere))
+        late = self.passwords.hold()
+        change = Deferred.fromCoroutine(self.change(self.me, "first", "second"))
+        self.passwords.let_go()
+        self.successResultOf(change)
+        late.callback(None)
+        self.assertEqual(self.code(login), Code.UNAUTHORIZED)
+        self.assertEqual(self.devices(), [self.me.device])
+
+    def test_of_two_changes_of_a_password_on_two_nodes_one_is_refused(self) -> None:
+        one = Deferred.fromCoroutine(self.change(self.me, "first", "second"))
+        other = Deferred.fromCoroutine(self.change(self.me, "first", "third", self.elsewhere))
+        self.passwords.let_go()
+        self.successResultOf(one)
+        self.assertEqual(self.code(other), Code.UNAUTHORIZED)
         _, stored = self.now(self.storage.password_of("alice"))
         self.assertEqual(stored, "new:second")
 

@@ -194,20 +194,22 @@ async def test_a_transaction_that_fails_half_way_leaves_nothing(
 ) -> None:
     async with nodes(store_url) as (storage,):
         await storage.create_user(1, "one", "hash", 1)
-        await storage.add_device(Device(3, 1, "phone", 1, 1), b"t", limit=2, retire_before=0)
+        await storage.add_device(
+            Device(3, 1, "phone", 1, 1), b"t", verified="hash", limit=2, retire_before=0
+        )
         before = _backends(postgres, store_url)
         held = _Locked(store_url, "device", 3)
         with pytest.raises(Unavailable, match="lock timeout"):
-            await storage.set_password(1, "new", None)
+            await storage.set_password(1, "new", None, verified="hash")
         assert _backends(postgres, store_url) == before
-        waiting = together(storage.set_password(1, "new", None))
+        waiting = together(storage.set_password(1, "new", None, verified="hash"))
         await pause(0.1)
         _terminate(postgres, store_url)
         with pytest.raises(Exception, match="terminating connection"):
             await waiting
         held.release()
         assert await insist(lambda: storage.password_of("one")) == (User(1, "one"), "hash")
-        assert await insist(lambda: storage.set_password(1, "new", None)) == (3,)
+        assert await insist(lambda: storage.set_password(1, "new", None, verified="hash")) == (3,)
         await until(lambda: storage.unready is None)
 
 

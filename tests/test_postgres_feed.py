@@ -62,7 +62,9 @@ async def test_friends_devices_and_accounts_are_in_the_feed(store_url: str) -> N
     async with nodes(store_url) as (storage,):
         for user in (1, 2):
             await storage.create_user(user, f"user{user}", "hash", 1)
-        await storage.add_device(Device(5, 1, "", 1, 1), b"5", limit=1, retire_before=0)
+        await storage.add_device(
+            Device(5, 1, "", 1, 1), b"5", verified="hash", limit=1, retire_before=0
+        )
 
         async def told(call: object) -> tuple[int, ...]:
             begin = await _now(storage)
@@ -78,11 +80,13 @@ async def test_friends_devices_and_accounts_are_in_the_feed(store_url: str) -> N
         assert await told(verb(2, 1, "remove")) == (1, 2)
         # Of a block the other side notices nothing.
         assert await told(verb(2, 1, "block")) == (2,)
-        assert await told(storage.set_password(2, "new", None)) == (2,)
+        assert await told(storage.set_password(2, "new", None, verified="hash")) == (2,)
         assert await told(storage.set_disabled(1, True)) == (1,)
         assert await told(storage.set_display(1, "One")) == (1,)
         again = Device(6, 1, "", 1, 1)
-        assert await told(storage.add_device(again, b"6", limit=1, retire_before=9)) == (1,)
+        assert await told(
+            storage.add_device(again, b"6", verified="hash", limit=1, retire_before=9)
+        ) == (1,)
         assert await told(storage.delete_device(1, 6)) == (1,)
 
 

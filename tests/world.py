@@ -377,7 +377,9 @@ class World:
             for n in range(devices if user < 3 else 1):
                 row = DeviceRow(user * 100 + n, user, "test", WALL, WALL)
                 token = f"token-{user}-{n}".encode()
-                self.do(self.storage.add_device(row, token, limit=10, retire_before=0))
+                self.do(
+                    self.storage.add_device(row, token, verified="hash", limit=10, retire_before=0)
+                )
         self.befriend("add", 1, 2)
         self.befriend("accept", 2, 1)
         return 7

@@ -1,4 +1,4 @@
-"""What becomes of the messages of a batch, decided from what is stored; no I/O."""
+"""What becomes of a batch, and of a password that was checked, by what is stored; no I/O."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from msgspec import Struct
 
+from imd.errors import Code, Refusal
 from imd.model import Appended, NewMessage, Outcome
 
 #: What makes a message the same: conversation, sender, client message id.
@@ -82,3 +83,9 @@ def _key(message: NewMessage) -> Key:
 _FORBIDDEN = Appended(Outcome.FORBIDDEN)
 _CONFLICT = Appended(Outcome.CONFLICT)
 _NO_FILE = Appended(Outcome.NO_FILE)
+
+
+def check_verified(stored: str | None, *allowed: str) -> None:
+    """Raise ``Refusal(UNAUTHORIZED)`` unless the hash in storage is one of these."""
+    if stored not in allowed:
+        raise Refusal(Code.UNAUTHORIZED, "the password was changed meanwhile; log in with it again")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from imd.errors import Code, Refusal
 from imd.model import Device, Identity, User
+from imd.storage.decide import check_verified
 from imd.storage.postgres_link import Connection, Row
 
 USER = "id, name, display, disabled, roster"
@@ -22,7 +23,7 @@ _OPEN = """
 UPDATE device AS d SET session = d.session + 1, seen = greatest(d.seen, %s)
 FROM account AS u WHERE d.token_hash = %s AND u.id = d.account
 RETURNING u.id, u.name, u.display, u.disabled, u.roster, d.id, d.session"""
-_LOCK = "SELECT id FROM account WHERE id = %s FOR NO KEY UPDATE"
+_LOCK = "SELECT password FROM account WHERE id = %s FOR NO KEY UPDATE"
 _TELL = "INSERT INTO feed (kind, account) VALUES (3, %s::bigint[])"
 
 
@@ -61,10 +62,10 @@ async def password_of(db: Connection, name: str) -> tuple[User, str] | None:
 
 
 async def set_password(
-    db: Connection, user: int, password: str, keep_device: int | None
+    db: Connection, user: int, password: str, keep_device: int | None, verified: str
 ) -> tuple[int, ...]:
     """See ``AccountStorage.set_password``.  Inside a transaction."""
-    await rehash_password(db, user, password)
+    await rehash_password(db, user, password, verified)
     gone = await db.query(
         "DELETE FROM device WHERE account = %s AND id IS DISTINCT FROM %s RETURNING id",
         (user, keep_device),
@@ -73,9 +74,17 @@ async def set_password(
     return tuple(id for (id,) in gone)
 
 
-async def rehash_password(db: Connection, user: int, password: str) -> None:
-    """See ``AccountStorage.rehash_password``."""
+async def rehash_password(db: Connection, user: int, password: str, verified: str) -> None:
+    """See ``AccountStorage.rehash_password``.  Inside a transaction."""
+    # A call that is repeated finds the hash that it has stored itself.
+    check_verified(await _lock(db, user), verified, password)
     await db.query("UPDATE account SET password = %s WHERE id = %s", (password, user))
+
+
+async def _lock(db: Connection, user: int) -> str | None:
+    """Lock an account; the hash of its password, None if there is no such account."""
+    rows = await db.query(_LOCK, (user,))
+    return rows[0][0] if rows else None
 
 
 async def set_display(db: Connection, user: int, display: str) -> User:
@@ -97,14 +106,20 @@ async def set_disabled(db: Connection, user: int, disabled: bool) -> None:
 
 
 async def add_device(
-    db: Connection, device: Device, token_hash: bytes, limit: int, retire_before: int
+    db: Connection,
+    device: Device,
+    token_hash: bytes,
+    verified: str,
+    limit: int,
+    retire_before: int,
 ) -> tuple[int, ...]:
     """See ``AccountStorage.add_device``.  Inside a transaction."""
-    await db.query(_LOCK, (device.user,))
+    stored = await _lock(db, device.user)
     again = "SELECT id FROM device WHERE id = %s AND token_hash = %s"
     if await db.query(again, (device.id, token_hash)):
         # The answer to the first call was lost, or this one would not have come.
         return ()
+    check_verified(stored, verified)
     retired = await _make_room(db, device.user, limit, retire_before)
     await db.query(
         "INSERT INTO device (id, account, label, token_hash, created, seen) "

@@ -138,16 +138,16 @@ class SqliteStorage:
         return await self._reader.run(lambda db: accounts.password_of(db, name))
 
     async def set_password(
-        self, user: int, password: str, keep_device: int | None
+        self, user: int, password: str, keep_device: int | None, *, verified: str
     ) -> tuple[int, ...]:
         """See ``AccountStorage``."""
         return await self._writer.run(
-            lambda db: accounts.set_password(db, user, password, keep_device)
+            lambda db: accounts.set_password(db, user, password, keep_device, verified)
         )
 
-    async def rehash_password(self, user: int, password: str) -> None:
+    async def rehash_password(self, user: int, password: str, *, verified: str) -> None:
         """See ``AccountStorage``."""
-        await self._writer.run(lambda db: accounts.rehash_password(db, user, password))
+        await self._writer.run(lambda db: accounts.rehash_password(db, user, password, verified))
 
     async def set_display(self, user: int, display: str) -> User:
         """See ``AccountStorage``."""
@@ -160,11 +160,17 @@ class SqliteStorage:
         await self._writer.run(lambda db: accounts.set_disabled(db, user, disabled))
 
     async def add_device(
-        self, device: Device, token_hash: bytes, *, limit: int, retire_before: int
+        self,
+        device: Device,
+        token_hash: bytes,
+        *,
+        verified: str,
+        limit: int,
+        retire_before: int,
     ) -> tuple[int, ...]:
         """See ``AccountStorage``."""
         return await self._writer.run(
-            lambda db: accounts.add_device(db, device, token_hash, limit, retire_before),
+            lambda db: accounts.add_device(db, device, token_hash, verified, limit, retire_before),
             guarded=True,
         )
 

@@ -6,6 +6,7 @@ import sqlite3
 
 from imd.errors import Code, Refusal
 from imd.model import Device, Identity, User
+from imd.storage.decide import check_verified
 
 _USER = "id, name, display, disabled, roster"
 _DEVICE = "id, user, label, created, seen"
@@ -42,19 +43,26 @@ def password_of(db: sqlite3.Connection, name: str) -> tuple[User, str] | None:
 
 
 def set_password(
-    db: sqlite3.Connection, user: int, password: str, keep_device: int | None
+    db: sqlite3.Connection, user: int, password: str, keep_device: int | None, verified: str
 ) -> tuple[int, ...]:
     """See ``AccountStorage.set_password``."""
-    rehash_password(db, user, password)
+    rehash_password(db, user, password, verified)
     gone = db.execute(
         "DELETE FROM device WHERE user = ? AND id IS NOT ? RETURNING id", (user, keep_device)
     ).fetchall()
     return tuple(id for (id,) in gone)
 
 
-def rehash_password(db: sqlite3.Connection, user: int, password: str) -> None:
+def rehash_password(db: sqlite3.Connection, user: int, password: str, verified: str) -> None:
     """See ``AccountStorage.rehash_password``."""
+    # A call that is repeated finds the hash that it has stored itself.
+    check_verified(_stored(db, user), verified, password)
     db.execute("UPDATE user SET password = ? WHERE id = ?", (password, user))
+
+
+def _stored(db: sqlite3.Connection, user: int) -> str | None:
+    row = db.execute("SELECT password FROM user WHERE id = ?", (user,)).fetchone()
+    return None if row is None else row[0]
 
 
 def set_display(db: sqlite3.Connection, user: int, display: str) -> User:
@@ -72,13 +80,19 @@ def set_disabled(db: sqlite3.Connection, user: int, disabled: bool) -> None:
 
 
 def add_device(
-    db: sqlite3.Connection, device: Device, token_hash: bytes, limit: int, retire_before: int
+    db: sqlite3.Connection,
+    device: Device,
+    token_hash: bytes,
+    verified: str,
+    limit: int,
+    retire_before: int,
 ) -> tuple[int, ...]:
     """See ``AccountStorage.add_device``."""
     again = "SELECT 1 FROM device WHERE id = ? AND token_hash = ?"
     if db.execute(again, (device.id, token_hash)).fetchone():
         # The answer to the first call was lost, or this one would not have come.
         return ()
+    check_verified(_stored(db, device.user), verified)
     retired = _make_room(db, device.user, limit, retire_before)
     db.execute(
         "INSERT INTO device (id, user, label, token_hash, created, seen) VALUES (?, ?, ?, ?, ?, ?)",

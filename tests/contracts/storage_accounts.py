@@ -30,11 +30,15 @@ def token(id: int) -> bytes:
 
 
 async def add(
-    storage: Storage, added: Device, limit: int = 99, retire_before: int = 0
+    storage: Storage,
+    added: Device,
+    limit: int = 99,
+    retire_before: int = 0,
+    verified: str = "hash",
 ) -> tuple[int, ...]:
     """Add a device whose token follows from its id."""
     return await storage.add_device(
-        added, token(added.id), limit=limit, retire_before=retire_before
+        added, token(added.id), verified=verified, limit=limit, retire_before=retire_before
     )
 
 
@@ -114,9 +118,9 @@ class PasswordsContract:
         for id in 11, 12, 13:
             await add(storage, device(id))
         await add(storage, device(21, BOB))
-        assert set(await storage.set_password(ALICE, "new", 12)) == {11, 13}
+        assert set(await storage.set_password(ALICE, "new", 12, verified="hash")) == {11, 13}
         assert await storage.password_of(name_of(ALICE)) == (User(ALICE, name_of(ALICE)), "new")
-        assert await storage.set_password(ALICE, "new", 12) == ()
+        assert await storage.set_password(ALICE, "new", 12, verified="hash") == ()
         assert await ids(storage) == [12]
         assert await storage.authenticate(token(11)) is None
         assert await storage.password_of(name_of(BOB)) == (User(BOB, name_of(BOB)), "hash")
@@ -125,10 +129,13 @@ class PasswordsContract:
     async def test_new_password_deletes_all_devices(self, storage: Storage) -> None:
         await accounts(storage, ALICE, BOB)
         await add(storage, device(21, BOB))
+        verified = "hash"
         for keep in None, STRANGER, 21:
             for id in 11, 12:
-                await add(storage, device(id))
-            assert set(await storage.set_password(ALICE, f"for {keep}", keep)) == {11, 12}
+                await add(storage, device(id), verified=verified)
+            gone = await storage.set_password(ALICE, f"for {keep}", keep, verified=verified)
+            assert set(gone) == {11, 12}
+            verified = f"for {keep}"
             assert await ids(storage) == []
         assert await ids(storage, BOB) == [21]
 
@@ -139,10 +146,44 @@ class PasswordsContract:
         await add(storage, device(11))
         hash = "$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$'%s{}é"
         for _ in range(2):
-            await storage.rehash_password(ALICE, hash)
+            await storage.rehash_password(ALICE, hash, verified="hash")
         assert await storage.password_of(name_of(ALICE)) == (User(ALICE, name_of(ALICE)), hash)
         assert await storage.password_of(name_of(BOB)) == (User(BOB, name_of(BOB)), "hash")
         assert await ids(storage) == [11]
+
+    async def test_a_password_that_was_changed_since_it_was_checked_allows_nothing(
+        self, storage: Storage
+    ) -> None:
+        await accounts(storage, ALICE, BOB)
+        await add(storage, device(11))
+        await storage.set_password(ALICE, "new", 11, verified="hash")
+        await refused(Code.UNAUTHORIZED, add(storage, device(12)))
+        await refused(Code.UNAUTHORIZED, storage.rehash_password(ALICE, "old", verified="hash"))
+        await refused(Code.UNAUTHORIZED, storage.set_password(ALICE, "old", 11, verified="hash"))
+        assert await storage.password_of(name_of(ALICE)) == (User(ALICE, name_of(ALICE)), "new")
+        assert await ids(storage) == [11]
+        await refused(Code.UNAUTHORIZED, add(storage, device(13, STRANGER)))
+        await refused(Code.UNAUTHORIZED, storage.rehash_password(STRANGER, "x", verified="hash"))
+        # A device whose addition is repeated is there already.
+        assert await add(storage, device(11)) == ()
+        assert await add(storage, device(12), verified="new") == ()
+
+    async def test_a_login_beside_a_change_of_its_password_leaves_no_device(
+        self, storage: Storage
+    ) -> None:
+        await accounts(storage, ALICE)
+        verified = "hash"
+        for n in range(10):
+            change = storage.set_password(ALICE, f"new {n}", None, verified=verified)
+
+            async def login(id: int, verified: str = verified) -> tuple[int, ...]:
+                with contextlib.suppress(Refusal):
+                    return await add(storage, device(id), verified=verified)
+                return ()
+
+            await together(login(20 + 2 * n), change, login(21 + 2 * n))
+            assert await ids(storage) == []
+            verified = f"new {n}"
 
 
 class DevicesContract:
