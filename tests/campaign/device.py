@@ -23,6 +23,7 @@ from imd.client.effects import (
     Write,
 )
 from imd.client.values import Conversation, Saved
+from imd.errors import Code
 from imd.tasks import sleep
 from tests.campaign import history as h
 from tests.process import reactor
@@ -243,6 +244,8 @@ class Device:
                 note(h.Acked(at, frame.conversation, frame.id, frame.seq))
             case wire.Nack():
                 note(h.Nacked(at, frame.id, frame.code))
+            case wire.Error(code, message) if code == Code.BAD_REQUEST:
+                note(h.Blamed(at, str(message)))
             case wire.Msg():
                 note(_item(at, frame.conversation, frame))
             case wire.Msgs():

@@ -96,6 +96,12 @@ class Nacked(Event, frozen=True, gc=False):
     code: str
 
 
+class Blamed(Event, frozen=True, gc=False):
+    """The server did not understand a frame of the client."""
+
+    why: str
+
+
 class Settled(Event, frozen=True, gc=False):
     """The user was told that the message is sent (``seq``), or that it never will be (0)."""
 
@@ -176,6 +182,7 @@ AnyEvent = (
     | Kept
     | Acked
     | Nacked
+    | Blamed
     | Settled
     | Seen
     | Stored

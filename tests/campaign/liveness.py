@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from tests.campaign.book import Book
 from tests.campaign.history import (
+    Blamed,
     Crashed,
     Ended,
     Failed,
@@ -33,6 +34,13 @@ def no_tracebacks(book: Book) -> Iterator[str]:
     for name, text in book.evidence.output.items():
         for found in _TRACEBACK.finditer(text):
             yield f"{name}: {text[max(0, found.start() - 300) : found.start() + 2000]}"
+
+
+def no_misunderstandings(book: Book) -> Iterator[str]:
+    """14: the server understands whatever the client says."""
+    for history in book.histories:
+        for blamed in history.of(Blamed):
+            yield f"{history.name}: {blamed.why}"
 
 
 def no_deadlocks(book: Book) -> Iterator[str]:
