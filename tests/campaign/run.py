@@ -26,6 +26,8 @@ from tests.process import reactor
 #: Seconds until every client has to be connected again, and until all is converged after that:
 #: delays between attempts grow to half a minute, while two sweeps take eight seconds.
 RECONNECT, CONVERGE = 90.0, 30.0
+#: Seconds after which every session has to be in user status again.
+ENTERED = 15.0
 #: Seconds between two looks into the database.
 PROBE = 3.0
 
@@ -162,6 +164,12 @@ class Campaign:
         connected = reactor.seconds()
         await _until(self._converged, CONVERGE)
         self._waits = (connected - began, reactor.seconds() - connected)
+        await _until(self._entered, ENTERED)
+
+    def _entered(self) -> bool:
+        """Whether user status knows all sessions; which, the checker says."""
+        entries = dump.entries(self._place.engines.redis)
+        return sum(entry.leased for entry in entries) >= len(self._devices)
 
     def _converged(self) -> bool:
         """Whether the clients agree; whether they are right, the checker says."""
@@ -229,4 +237,4 @@ async def _until(true: Callable[[], bool], seconds: float) -> None:
     """Wait until a condition holds, or give up: the checker will see what is missing."""
     end = reactor.seconds() + seconds
     while not true() and reactor.seconds() < end:
-        await sleep(reactor, 0.1)
+        await sleep(reactor, 0.2)
