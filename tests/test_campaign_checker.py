@@ -327,3 +327,8 @@ class ServerTests(CheckerTestCase):
     def test_a_session_of_nobody(self) -> None:
         self.found.entries.append(Entry(1, 19, 5, "n", True))
         self.assert_caught(18)
+
+    def test_a_sweep_that_never_ends(self) -> None:
+        self.found.quiet = SYNC + 1
+        put(self.of("bob-1"), h.Told(55.0, 7, 3, True))
+        self.assert_caught(19)

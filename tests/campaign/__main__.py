@@ -113,6 +113,7 @@ def _sizes(options: argparse.Namespace) -> Sizes:
         60.0 * options.minutes,
         options.every,
         tuple(options.only),
+        options.quiet,
     )
 
 
@@ -126,6 +127,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=default.seconds / 60)
     parser.add_argument("--every", type=float, default=default.every, help="seconds to a fault")
     parser.add_argument("--only", nargs="*", default=[], choices=list(FAULTS), metavar="KIND")
+    parser.add_argument("--quiet", action="store_true", help="wait until sweeps find nothing")
     parser.add_argument("--variant", default="", choices=["", *VARIANTS], help="a broken server")
     parser.add_argument("--postgres", nargs="*", default=[], help="settings, as fsync=off")
     parser.add_argument("--keep", default="", help="where to keep runs with violations")

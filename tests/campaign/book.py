@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 
 from tests.campaign.evidence import Evidence, Row
-from tests.campaign.history import History, Looked, Marked, Wrote
+from tests.campaign.history import E, History, Looked, Marked, Wrote
 
 Key = tuple[int, int]
 
@@ -70,7 +70,7 @@ class Book:
         """Those that the owner of a device is a member of."""
         return [id for id, members in self.members.items() if history.user in members]
 
-    def each(self, *kinds: type) -> Iterator[tuple[History, object]]:
+    def each(self, *kinds: type[E]) -> Iterator[tuple[History, E]]:
         """The events of these kinds, device by device."""
         for history in self.histories:
             for event in history.of(*kinds):

@@ -40,6 +40,7 @@ ORACLES: dict[int, tuple[Oracle, ...]] = {
     16: (liveness.everything_arrived, liveness.everything_was_answered),
     17: (liveness.receipts_converged,),
     18: (liveness.status_is_true,),
+    19: (liveness.peace_is_quiet,),
 }
 
 

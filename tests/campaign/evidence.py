@@ -70,6 +70,8 @@ class Evidence(Struct):
     cursors: list[Cursor]
     probes: list[Probe] = []
     entries: list[Entry] = []
+    #: From then on nothing had to be repaired any more; 0 if nobody waited for that.
+    quiet: float = 0.0
     #: What each process has printed, by its name.
     output: dict[str, str] = {}
     #: Processes that ended although nobody killed them, and failures of the clients.

@@ -1,4 +1,4 @@
-"""What has to be true once all faults are healed, and of the logs: oracles 14 to 18."""
+"""What has to be true once all faults are healed, and of the logs: oracles 14 to 19."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from tests.campaign.book import Book
 from tests.campaign.history import (
     Blamed,
     Crashed,
+    Cursors,
     Ended,
     Failed,
     History,
     Kept,
     Place,
+    Seen,
     Settled,
     Stored,
+    Told,
     Welcomed,
     Wrote,
 )
@@ -114,6 +117,14 @@ def status_is_true(book: Book) -> Iterator[str]:
     for entry in entries.values():
         if entry.leased:
             yield f"of nobody: {entry}"
+
+
+def peace_is_quiet(book: Book) -> Iterator[str]:
+    """19: once everybody has everything, servers have nothing more to say."""
+    quiet = book.evidence.quiet
+    for history, event in book.each(Seen, Told, Cursors):
+        if quiet and event.at > quiet:
+            yield f"{history.name}: {event}"
 
 
 def _end(history: History) -> Ended:

@@ -38,6 +38,8 @@ class Sizes(Struct, frozen=True):
     every: float = 1.0
     #: Kinds of faults that are done; all if empty.
     only: tuple[str, ...] = ()
+    #: Whether to wait in the end until sweeps have found nothing for a while.
+    quiet: bool = False
 
 
 class Fault(Struct, frozen=True):

@@ -15,7 +15,7 @@ from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from imd.tasks import sleep
 from tests.campaign import dump
 from tests.campaign.checker import Violation, check
-from tests.campaign.device import Device, ready
+from tests.campaign.device import Device, now, ready
 from tests.campaign.evidence import Evidence, Probe
 from tests.campaign.history import Acked, History, Told
 from tests.campaign.nemesis import Nemesis
@@ -28,6 +28,8 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Seconds in which a sweep may still find what was told in another way, and in which none may.
+LAST_SWEEP, QUIET = 5.5, 5.0
 #: Seconds between two looks into the database.
 PROBE = 3.0
 
@@ -60,6 +62,7 @@ class Campaign:
         self._probes: list[Probe] = []
         self._failures: list[str] = []
         self._waits = (0.0, 0.0)
+        self._quiet = 0.0
 
     async def run(self) -> Outcome:
         """Do it all, and check."""
@@ -165,6 +168,10 @@ class Campaign:
         await _until(self._converged, CONVERGE)
         self._waits = (connected - began, reactor.seconds() - connected)
         await _until(self._entered, ENTERED)
+        if self._plan.sizes.quiet:
+            await sleep(reactor, LAST_SWEEP)
+            self._quiet = now()
+            await sleep(reactor, QUIET)
 
     def _entered(self) -> bool:
         """Whether user status knows all sessions; which, the checker says."""
@@ -207,6 +214,7 @@ class Campaign:
             cursors=cursors,
             probes=self._probes,
             entries=entries,
+            quiet=self._quiet,
             output=place.output(),
             accidents=[*accidents, *self._failures],
         )

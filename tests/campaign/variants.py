@@ -51,7 +51,7 @@ def ack_before_commit() -> None:
             return result
 
         async def commit() -> None:
-            await sleep(reactor, 0.005)  # type: ignore[arg-type]
+            await sleep(reactor, 0.005)
             await lane.run(lambda db: postgres_messages.append(db, batch, at))
 
         result = await lane.run(tried)
