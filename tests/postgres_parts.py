@@ -124,3 +124,18 @@ def black_hole() -> Any:
     factory = Factory.forProtocol(BlackHole)
     factory.noisy = False
     return reactor.listenTCP(0, factory, interface="127.0.0.1")
+
+
+class _HangsUp(Protocol):
+    """Closes when it is spoken to, as PostgreSQL does while it shuts down at once."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Whatever it is, nobody is there any more."""
+        self.transport.loseConnection()
+
+
+def hangs_up() -> Any:
+    """A port of such."""
+    factory = Factory.forProtocol(_HangsUp)
+    factory.noisy = False
+    return reactor.listenTCP(0, factory, interface="127.0.0.1")

@@ -119,7 +119,7 @@ class Server:
         """Start the process and wait until it is ready."""
         child = self._child = _Child()
         arguments = [
-            *command(),
+            *self._command(),
             f"--data={self.directory / 'data'}",
             f"--listen=tcp:{self.port}:interface=127.0.0.1",
             f"--config={self.directory / 'imd.toml'}",
@@ -136,6 +136,9 @@ class Server:
                 break
             await deferLater(reactor, 0.05, lambda: None)
         raise AssertionError(f"the server does not start:\n{self.output}")
+
+    def _command(self) -> list[str]:
+        return command()
 
     def _answers(self) -> bool:
         try:

@@ -80,7 +80,8 @@ class _Private:
     def _arguments(self) -> list[str]:
         raise NotImplementedError
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """Whether it serves."""
         raise NotImplementedError
 
     @property
@@ -100,15 +101,24 @@ class _Private:
         for _ in range(5):
             self.port = self.port if chosen else free_port()
             end = time.monotonic() + PATIENCE
-            self._process = self._spawn(*self._arguments())
-            while self._process.poll() is None and time.monotonic() < end:
-                if self._ready():
+            self.begin()
+            while self.alive and time.monotonic() < end:
+                if self.ready():
                     return
                 time.sleep(0.02)
             # The port was taken meanwhile, or what was killed before is not quite dead.
             self.kill()
             time.sleep(0.2)
         raise RuntimeError(f"the server does not start:\n{self.log}")
+
+    def begin(self) -> None:
+        """Start on the port of before, and do not wait."""
+        self._process = self._spawn(*self._arguments())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is there."""
+        return self._process is not None and self._process.poll() is None
 
     def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
         drop = []
@@ -219,7 +229,8 @@ class Postgres(_Private):
         flags = itertools.chain.from_iterable(("-c", setting) for setting in settings)
         return [str(self._bin / "postgres"), "-D", str(self.data), *flags]
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """See ``_Private``."""
         try:
             lines = (self.data / "postmaster.pid").read_text().splitlines()
         except FileNotFoundError:
@@ -260,7 +271,8 @@ class Redis(_Private):
         command = [str(redis_binary()), "--port", str(self.port), "--bind", "127.0.0.1"]
         return [*command, "--dir", str(self.directory), "--save", "", "--appendonly", "no"]
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
+        """See ``_Private``."""
         with contextlib.suppress(OSError):
             return self.ask("PING") == "+PONG"
         return False

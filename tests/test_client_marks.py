@@ -10,6 +10,19 @@ from imd.client.marks import BURST, RATE, Marks
 from imd.client.values import Conversation
 
 
+class OwedTests(SynchronousTestCase):
+    def test_what_another_device_has_told_meanwhile_is_not_told_again(self) -> None:
+        marks = Marks(0.2)
+        mine = Conversation(1, delivered=7, read=7)
+        marks.owe(mine)
+        marks.send(Turn(), 0.0)
+        mine.told_delivered = mine.told_read = 7
+        marks.owe(mine)
+        turn = Turn()
+        marks.send(turn, 1.0)
+        self.assertEqual(turn.frames, [])
+
+
 class PaceTests(SynchronousTestCase):
     def test_marks_of_many_conversations_keep_to_what_a_server_lets_pass(self) -> None:
         marks = Marks(0.2)

@@ -28,6 +28,7 @@ from tests.postgres_parts import (
     append,
     befriend,
     black_hole,
+    hangs_up,
     insist,
     nodes,
     pause,
@@ -275,6 +276,16 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
     assert storage.unready == "no connection within 5 s"
     await storage.stop()
     await hole.stopListening()
+
+
+async def test_a_server_that_hangs_up_on_a_login_is_tried_again_in_silence() -> None:
+    server = hangs_up()
+    url = f"postgresql://imd@127.0.0.1:{server.getHost().port}/x?sslmode=disable"
+    storage = PostgresStorage(url, "n", reactor)
+    await storage.start()
+    assert "closed the connection" in str(storage.unready)
+    await storage.stop()
+    await server.stopListening()
 
 
 async def test_a_burst_beyond_the_connections_waits_its_turn(store_url: str) -> None:

@@ -32,6 +32,9 @@ class Marks:
         behind = mine.delivered > max(mine.told_delivered, delivered)
         if behind or mine.read > max(mine.told_read, read):
             self._owed[mine.id] = mine
+        else:
+            # Another device of mine may have told it meanwhile.
+            self._owed.pop(mine.id, None)
 
     def send(self, turn: Turn, now: float) -> None:
         """R7: send the marks that have waited long enough."""

@@ -117,6 +117,10 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
             super().doRead()
         except psycopg2.Error as error:
             self._lost(self, reason(error))
+        except ValueError:
+            # An attempt to connect that fails leaves no descriptor to watch; ``connect`` says why.
+            if self.fileno() >= 0:
+                raise
 
     def connectionLost(self, reason: Any) -> None:
         """Called by the reactor, and by ``close``."""

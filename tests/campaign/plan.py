@@ -1,0 +1,115 @@
+"""What a run does, made of one seed before it begins."""
+
+from __future__ import annotations
+
+import random
+from itertools import combinations
+
+from msgspec import Struct
+
+#: Kinds of faults, how often they come, and how long they last (seconds).
+FAULTS: dict[str, tuple[float, float, float]] = {
+    "kill-connector": (2.0, 0.1, 2.0),
+    "kill-transfer": (2.0, 0.1, 4.0),
+    "flush-redis": (2.0, 0.0, 0.0),
+    "stop-redis": (1.0, 0.2, 4.0),
+    "pause-redis": (1.0, 0.2, 3.0),
+    "restart-postgres": (1.5, 0.0, 1.5),
+    "end-backends": (1.5, 0.0, 0.0),
+    "pause-connector": (1.0, 0.5, 5.0),
+    "outlive-lease": (0.4, 15.5, 18.0),
+    "pause-transfer": (1.0, 0.5, 12.0),
+    "cut-link": (2.0, 0.0, 3.0),
+    "stall-link": (1.5, 0.5, 12.0),
+    "cut-clients": (1.0, 0.0, 0.0),
+    "crash-device": (5.0, 0.0, 2.0),
+    "drop-device": (4.0, 0.0, 0.0),
+}
+
+
+class Sizes(Struct, frozen=True):
+    """How large a run is; ``seconds`` is how long messages are sent and faults done."""
+
+    users: int = 20
+    devices: int = 2
+    messages: int = 1000
+    seconds: float = 20.0
+    #: Seconds between two faults, on average; 0 for none.
+    every: float = 1.0
+    #: Kinds of faults that are done; all if empty.
+    only: tuple[str, ...] = ()
+    #: Whether to wait in the end until sweeps have found nothing for a while.
+    quiet: bool = False
+
+
+class Fault(Struct, frozen=True):
+    """A fault; ``target`` is a number that is taken modulo the number of what can be hit."""
+
+    at: float
+    kind: str
+    target: int
+    seconds: float
+
+
+class Send(Struct, frozen=True):
+    """A message of a device; ``where`` chooses among the conversations of its user.
+
+    ``foreign``: into a conversation of others instead, which has to be refused.
+    """
+
+    at: float
+    device: int
+    where: int
+    foreign: bool
+
+
+class Plan(Struct, frozen=True):
+    """A whole run."""
+
+    seed: str
+    sizes: Sizes
+    #: Pairs of numbers of users.
+    friends: tuple[tuple[int, int], ...]
+    sends: tuple[Send, ...]
+    faults: tuple[Fault, ...]
+
+
+def plan(seed: str, sizes: Sizes) -> Plan:
+    """The plan of a seed; always the same."""
+    return Plan(seed, sizes, _friends(seed, sizes), _sends(seed, sizes), _faults(seed, sizes))
+
+
+def stream(seed: str, name: str) -> random.Random:
+    """A source of chance that depends on nothing but these."""
+    return random.Random(f"{seed}/{name}")
+
+
+def _friends(seed: str, sizes: Sizes) -> tuple[tuple[int, int], ...]:
+    chance = stream(seed, "friends")
+    ring = {(n, n + 1) for n in range(sizes.users - 1)}
+    pairs = list(combinations(range(sizes.users), 2))
+    more = chance.sample(pairs, min(sizes.users, len(pairs)))
+    return tuple(sorted(ring | set(more)))
+
+
+def _sends(seed: str, sizes: Sizes) -> tuple[Send, ...]:
+    chance = stream(seed, "sends")
+    devices = sizes.users * sizes.devices
+    times = sorted(chance.uniform(0, sizes.seconds) for _ in range(sizes.messages))
+    return tuple(
+        Send(at, chance.randrange(devices), chance.randrange(1 << 20), chance.random() < 0.01)
+        for at in times
+    )
+
+
+def _faults(seed: str, sizes: Sizes) -> tuple[Fault, ...]:
+    chance = stream(seed, "faults")
+    kinds = [kind for kind in FAULTS if not sizes.only or kind in sizes.only]
+    weights = [FAULTS[kind][0] for kind in kinds]
+    found: list[Fault] = []
+    at = 0.0
+    while sizes.every and (at := at + chance.expovariate(1 / sizes.every)) < sizes.seconds:
+        (kind,) = chance.choices(kinds, weights)
+        _, least, most = FAULTS[kind]
+        found.append(Fault(at, kind, chance.randrange(1 << 20), chance.uniform(least, most)))
+    return tuple(found)

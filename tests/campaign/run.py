@@ -1,0 +1,248 @@
+"""One run of a plan, from the start of the servers to the evidence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from msgspec import Struct
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.task import LoopingCall
+from twisted.internet.threads import deferToThread
+from twisted.logger import LogLevel, formatEvent, globalLogPublisher
+
+from imd.tasks import sleep
+from tests.campaign import dump
+from tests.campaign.checker import Violation, check
+from tests.campaign.device import Device, now, ready
+from tests.campaign.evidence import Evidence, Probe
+from tests.campaign.history import Acked, History, Told
+from tests.campaign.nemesis import Nemesis
+from tests.campaign.place import Engines, Place
+from tests.campaign.plan import Plan, Send, stream
+from tests.process import reactor
+
+#: Seconds until every client has to be connected again, and until all is converged after that:
+#: delays between attempts grow to half a minute, while two sweeps take eight seconds.
+RECONNECT, CONVERGE = 90.0, 30.0
+#: Seconds after which every session has to be in user status again.
+ENTERED = 15.0
+#: Seconds in which a sweep may still find what was told in another way, and in which none may.
+LAST_SWEEP, QUIET = 5.5, 5.0
+#: Seconds between two looks into the database.
+PROBE = 3.0
+
+
+class Outcome(Struct):
+    """What a run was like."""
+
+    seed: str
+    faults: Counter[str]
+    messages: int
+    acked: int
+    #: Heads that a server had to send because a push had not come.
+    repairs: int
+    seconds: float
+    #: Seconds until all clients were connected, and all had everything, after the last fault.
+    reconnected: float
+    converged: float
+    violations: list[Violation]
+    evidence: Evidence
+
+
+class Campaign:
+    """A run in progress."""
+
+    def __init__(self, plan: Plan, engines: Engines, variant: str = "", limits: str = "") -> None:
+        self._plan = plan
+        self._place = Place(engines, stream(plan.seed, "balancer"), variant, limits)
+        self._devices: list[Device] = []
+        self._conversations: dict[tuple[int, int], int] = {}
+        self._probes: list[Probe] = []
+        self._failures: list[str] = []
+        self._waits = (0.0, 0.0)
+        self._quiet = 0.0
+
+    async def run(self) -> Outcome:
+        """Do it all, and check."""
+        began = reactor.seconds()
+        globalLogPublisher.addObserver(self._logged)
+        try:
+            await self._place.start()
+            await self._populate()
+            nemesis = Nemesis(self._place, self._devices)
+            await self._act(nemesis)
+            await self._settle()
+            evidence = await self._collect()
+        finally:
+            globalLogPublisher.removeObserver(self._logged)
+            await self._place.close()
+        return self._outcome(evidence, nemesis, reactor.seconds() - began)
+
+    def _logged(self, event: dict[str, Any]) -> None:
+        """What only a log would tell: defects of the clients, or of the campaign itself."""
+        if event["log_level"] >= LogLevel.critical:
+            failure = event.get("log_failure")
+            trace = failure.getTraceback() if failure is not None else ""
+            self._failures.append(f"{formatEvent(event)}\n{trace}")
+
+    # -- people
+
+    async def _populate(self) -> None:
+        sizes = self._plan.sizes
+        for number in range(sizes.users * sizes.devices):
+            user, first = divmod(number, sizes.devices)
+            # Half of the devices are programs that keep everything in memory.
+            file = str(self._place.directory / f"{number}.db") if number % 2 else ""
+            chance = stream(self._plan.seed, f"device-{number}")
+            device = Device(self._place.url, f"user-{user:03}", number, chance, file)
+            self._devices.append(device)
+            device.start()
+            if first == 0:
+                # The account has to be there before the second device logs in.
+                await ready([device])
+        await ready(self._devices)
+        for pair in self._plan.friends:
+            await self._befriend(*pair)
+        await _until(self._acquainted, 30.0)
+
+    async def _befriend(self, one: int, other: int) -> None:
+        asking, asked = self._of(one)[0].client, self._of(other)[0].client
+        await asking.friends.add(asked.name)
+        friend = await asked.friends.accept(asking.name)
+        self._conversations[one, other] = friend["conv"]
+
+    def _of(self, user: int) -> list[Device]:
+        each = self._plan.sizes.devices
+        return self._devices[user * each : (user + 1) * each]
+
+    def _acquainted(self) -> bool:
+        return all(
+            id in device.client.conversations
+            for pair, id in self._conversations.items()
+            for user in pair
+            for device in self._of(user)
+        )
+
+    # -- what happens
+
+    async def _act(self, nemesis: Nemesis) -> None:
+        probing = LoopingCall(self._probe)
+        probing.clock = reactor
+        probing.start(PROBE)
+        work = [self._talk(), nemesis.run(self._plan.faults)]
+        try:
+            await gatherResults([Deferred.fromCoroutine(each) for each in work])
+        finally:
+            probing.stop()
+
+    async def _probe(self) -> None:
+        engines = self._place.engines
+        found = await deferToThread(dump.probe, engines.postgres.url(self._place.database))
+        if found is not None:
+            self._probes.append(found)
+
+    async def _talk(self) -> None:
+        began = reactor.seconds()
+        for n, send in enumerate(self._plan.sends):
+            wait = began + send.at - reactor.seconds()
+            if wait > 0:
+                await sleep(reactor, wait)
+            self._devices[send.device].send(self._where(send), f"message {n}")
+
+    def _where(self, send: Send) -> int:
+        user = send.device // self._plan.sizes.devices
+        mine = [id for pair, id in self._conversations.items() if user in pair]
+        foreign = [id for pair, id in self._conversations.items() if user not in pair]
+        choice = foreign if send.foreign and foreign else mine
+        return choice[send.where % len(choice)]
+
+    # -- the end
+
+    async def _settle(self) -> None:
+        began = reactor.seconds()
+        there = ("ready", "stopped")
+        await _until(lambda: all(d.client.state in there for d in self._devices), RECONNECT)
+        connected = reactor.seconds()
+        await _until(self._converged, CONVERGE)
+        self._waits = (connected - began, reactor.seconds() - connected)
+        await _until(self._entered, ENTERED)
+        if self._plan.sizes.quiet:
+            await sleep(reactor, LAST_SWEEP)
+            self._quiet = now()
+            await sleep(reactor, QUIET)
+
+    def _entered(self) -> bool:
+        """Whether user status knows all sessions; which, the checker says."""
+        entries = dump.entries(self._place.engines.redis)
+        return sum(entry.leased for entry in entries) >= len(self._devices)
+
+    def _converged(self) -> bool:
+        """Whether the clients agree; whether they are right, the checker says."""
+        if any(device.client.pending for device in self._devices):
+            return False
+        return all(self._agreed(pair, id) for pair, id in self._conversations.items())
+
+    def _agreed(self, pair: tuple[int, int], id: int) -> bool:
+        devices = [device.client for user in pair for device in self._of(user)]
+        last = max(client.conversations[id].known for client in devices)
+        if any(client.conversations[id].handled != last for client in devices):
+            return False
+        cursors: dict[int, set[tuple[int, int]]] = {}
+        for client in devices:
+            mine = client.conversations[id]
+            # A session is not told what it has said itself.
+            me = max(mine.delivered, mine.told_delivered), max(mine.read, mine.told_read)
+            cursors.setdefault(client.me, set()).add(me)
+            for peer in mine.peers:
+                cursors.setdefault(peer.user, set()).add((peer.delivered, peer.read))
+        return all(len(views) == 1 for views in cursors.values())
+
+    async def _collect(self) -> Evidence:
+        place, engines = self._place, self._place.engines
+        entries = dump.entries(engines.redis)
+        rows, logs, cursors = dump.tables(engines.postgres.url(place.database))
+        for process in place.processes:
+            process.look()
+        await gatherResults([Deferred.fromCoroutine(each.stop()) for each in self._devices])
+        accidents = [line for process in place.processes for line in process.accidents]
+        return Evidence(
+            histories=[device.history for device in self._devices],
+            rows=rows,
+            logs=logs,
+            cursors=cursors,
+            probes=self._probes,
+            entries=entries,
+            quiet=self._quiet,
+            output=place.output(),
+            accidents=[*accidents, *self._failures],
+        )
+
+    def _outcome(self, evidence: Evidence, nemesis: Nemesis, seconds: float) -> Outcome:
+        histories = evidence.histories
+        acked = {event.id for history in histories for event in history.of(Acked)}
+        return Outcome(
+            seed=self._plan.seed,
+            faults=nemesis.done,
+            messages=len(evidence.rows),
+            acked=len(acked),
+            repairs=sum(_pokes(history) for history in histories),
+            seconds=seconds,
+            reconnected=self._waits[0],
+            converged=self._waits[1],
+            violations=check(evidence),
+            evidence=evidence,
+        )
+
+
+def _pokes(history: History) -> int:
+    # A conversation begins with a head, which is no repair.
+    return sum(event.poke and event.last > 0 for event in history.of(Told))
+
+
+async def _until(true: Callable[[], bool], seconds: float) -> None:
+    """Wait until a condition holds, or give up: the checker will see what is missing."""
+    end = reactor.seconds() + seconds
+    while not true() and reactor.seconds() < end:
+        await sleep(reactor, 0.2)

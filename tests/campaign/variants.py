@@ -1,0 +1,84 @@
+"""Servers with a defect on purpose: the campaign has to find out.
+
+Each changes imd before it starts, in the process of the server alone.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from twisted.logger import Logger
+
+
+def mark_on_write() -> None:
+    """Take what was pushed to a client for delivered."""
+    from imd.connector.connection import Connection
+    from imd.connector.hub import Hub
+    from imd.model import Cursor
+
+    push = Connection.push
+    seq_of = msgspec.json.Decoder()
+
+    def pushed(self: Any, conversation: int, frame: bytes) -> None:
+        push(self, conversation, frame)
+        value = seq_of.decode(frame)
+        if value["type"] == "msg":
+            cursor = Cursor(conversation, self.identity.user.id, value["seq"], 0)
+            hub: Hub = self._hub
+            hub.messaging.mark(self, cursor)
+
+    Connection.push = pushed  # type: ignore[method-assign]
+
+
+def ack_before_commit() -> None:
+    """Tell what a batch will become, then commit it."""
+    from imd.storage import postgres_messages
+    from imd.storage.postgres import PostgresStorage
+    from imd.tasks import sleep, spawn
+
+    async def append(self: Any, batch: Any, at: int) -> Any:
+        from twisted.internet import reactor
+
+        lane = self._lanes[batch[0].conversation % len(self._lanes)]
+
+        async def tried(db: Any) -> Any:
+            await db.query("BEGIN")
+            result = await postgres_messages.append(db, batch, at)
+            await db.query("ROLLBACK")
+            return result
+
+        async def commit() -> None:
+            await sleep(reactor, 0.005)
+            await lane.run(lambda db: postgres_messages.append(db, batch, at))
+
+        result = await lane.run(tried)
+        spawn(commit(), Logger(), "late commit")
+        return result
+
+    PostgresStorage.append = append  # type: ignore[method-assign]
+
+
+def purge_a_middle() -> None:
+    """When storage fails, drop the batch, but not what its senders sent after it."""
+    from imd.lane import Lane
+
+    Lane.purge = lambda self, origin: None  # type: ignore[method-assign]
+
+
+VARIANTS: dict[str, Callable[[], None]] = {
+    "mark-on-write": mark_on_write,
+    "ack-before-commit": ack_before_commit,
+    "purge-a-middle": purge_a_middle,
+}
+
+
+def run(variant: str) -> None:
+    """Be ``twistd`` with the variant."""
+    VARIANTS[variant]()
+    sys.argv[0] = "twistd"
+    from twisted.scripts.twistd import run as twistd
+
+    twistd()
