@@ -73,6 +73,11 @@ class LoginTests(AccountsTests):
         self.assertEqual((again.device, again.session), (me.device, 2))
         self.assertEqual(self.app.do(self.accounts.authenticate(token)), again)
 
+    def test_a_device_that_nobody_took_the_token_of_is_forgotten(self) -> None:
+        me, token = self.register()
+        self.app.do(self.accounts.forget(me.user.id, me.device))
+        self.app.refusal(self.accounts.login_with_token(token), SessionRefused)
+
     def test_a_name_that_is_taken_costs_no_hash(self) -> None:
         self.register()
         self.app.pool.calls.clear()

@@ -435,6 +435,23 @@ class FlowTests(SynchronousTestCase):
         self.assertEqual(session.tick(60), ())
 
 
+class ControlTests(SynchronousTestCase):
+    """Pings and pongs of WebSocket itself."""
+
+    def test_too_many_end_the_session_in_whatever_state_and_once(self) -> None:
+        for make in (connected, authenticating, registering, ready):
+            session = make(others=TokenBucket(1, 2))
+            now = session.heard
+            self.assertEqual([session.control(now), session.control(now)], [(), ()])
+            (close,) = session.control(now)
+            self.assertEqual(close, CloseWith(Close.ABUSIVE_RATE, "too many pings", RATE_RETRY))
+            self.assertEqual(session.control(now), ())
+
+    def test_a_few_a_second_do_no_harm(self) -> None:
+        session = ready(others=TokenBucket(1, 1))
+        self.assertEqual([session.control(100.0 + second) for second in range(5)], [()] * 5)
+
+
 class PushTests(SynchronousTestCase):
     """Pushes to a client that reads, and to one that does not."""
 
