@@ -6,9 +6,9 @@ sweep.  So no failure of it ends anything here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
 
 from imd.errors import Close, Unavailable
@@ -16,11 +16,10 @@ from imd.hints import Replace
 from imd.interfaces import Entry, LiveSession, UserStatus
 from imd.registry import Registry
 from imd.routing import Routing
+from imd.tasks import spawn
 
-#: Users in one look-up.
-LOOKUP = 500
-#: Sessions that are entered at once: so many that their answers come within the deadline.
-AT_ONCE = 32
+#: Sessions that are entered at the same time.
+AT_ONCE = 500
 
 
 class Online:
@@ -45,8 +44,8 @@ class Online:
         self._status = status
         self._routing = routing
         self._renewed = renewed
-        #: Some session could not be entered.
-        self._owing = False
+        #: User status lacks some of our sessions, or may do so.
+        self._doubtful = False
 
     async def enter(self, session: LiveSession) -> bool:
         """Make a session reachable: first here, then in user status (protocol §4).
@@ -61,44 +60,35 @@ class Online:
             await self._unregister(session)
 
     async def beat(self) -> None:
-        """Renew the lease; if it had been lost, nobody knows of our sessions any more."""
+        """Renew the lease; where sessions may be missing in user status, enter all again."""
         try:
-            kept = await self._status.beat()
+            if not await self._status.beat():
+                self._doubtful = True
+                self._renewed()
         except Unavailable as error:
             self._log.debug("user status does not answer: {error}", error=error)
             return
-        if not kept:
-            self._renewed()
-        if not kept or self._owing:
+        if self._doubtful:
+            self._doubtful = False
             await self.verify()
 
     async def verify(self, users: Collection[int] | None = None) -> None:
-        """Enter what sessions of ``users`` (None: of all) user status does not have, and close
-        those that were outranked elsewhere while nobody could tell us.
+        """Enter the sessions of ``users`` (None: of all) once more, which closes those that were
+        outranked elsewhere while nobody could tell us.  If that fails, the next beat does it.
         """
         if users is None:
-            users = {session.identity.user.id for session in self._registry}
-        rest = [user for user in users if self._registry.sessions(user)]
-        self._owing = False
-        try:
-            while rest:
-                await self._verify(rest[:LOOKUP])
-                rest = rest[LOOKUP:]
-        except Unavailable as error:
-            self._owing = True
-            self._log.debug("user status does not answer: {error}", error=error)
+            rest = list(self._registry)
+        else:
+            rest = [session for user in users for session in self._registry.sessions(user)]
+        while rest and not self._doubtful:
+            # Many at once: one after the other they would take longer than the lease lives.
+            batch, rest = rest[:AT_ONCE], rest[AT_ONCE:]
+            await gatherResults(
+                [spawn(self._enter_again(each), self._log, "entering again") for each in batch]
+            )
 
-    async def _verify(self, users: Sequence[int]) -> None:
-        found = {(e.user, e.device, e.session, e.node) for e in await self._status.lookup(users)}
-        missing = [
-            session
-            for user in users
-            for session in self._registry.sessions(user)
-            if (user, session.identity.device, session.identity.session, self._node) not in found
-        ]
-        for start in range(0, len(missing), AT_ONCE):
-            some = missing[start : start + AT_ONCE]
-            await gatherResults([Deferred.fromCoroutine(self._register(s)) for s in some])
+    async def _enter_again(self, session: LiveSession) -> None:
+        await self._register(session)
 
     async def disown(self, users: Iterable[int]) -> None:
         """Others look for these users here: take out entries of sessions that are gone."""
@@ -110,10 +100,9 @@ class Online:
             self._log.debug("user status does not answer: {error}", error=error)
 
     def _has(self, entry: Entry) -> bool:
-        sessions = self._registry.sessions(entry.user)
         return any(
             (s.identity.device, s.identity.session) == (entry.device, entry.session)
-            for s in sessions
+            for s in self._registry.sessions(entry.user)
         )
 
     async def _register(self, session: LiveSession) -> bool:
@@ -122,7 +111,7 @@ class Online:
         try:
             other = await self._status.register(me.user.id, me.device, me.session)
         except Unavailable:
-            self._owing, other = True, None
+            other, self._doubtful = None, True
         if session not in self._registry.sessions(me.user.id):
             await self._unregister(session)
             return False

@@ -72,7 +72,10 @@ class Sweep:
         self.repaired = 0
 
     def start(self, covered: Callable[[str], None]) -> None:
-        """Sweep now, and from now on; ``covered`` takes the token of each sweep."""
+        """Sweep now, and from now on; ``covered`` takes the token of each sweep.
+
+        Sessions may not be let in before the first: what they miss until then nobody finds.
+        """
         self._covered = covered
         self._running = True
         self._begin()
@@ -179,10 +182,11 @@ class Sweep:
         return any(self._registry.sessions(user) for user in users)
 
     async def _close_revoked(self, user: int) -> None:
-        if not self._registry.sessions(user):
+        # Whoever comes in during the read may have a device that is newer than the answer.
+        before = {session.identity.device for session in self._registry.sessions(user)}
+        if not before:
             return
-        devices = {device.id for device in await self._storage.devices(user)}
-        gone = {s.identity.device for s in self._registry.sessions(user)} - devices
+        gone = before - {device.id for device in await self._storage.devices(user)}
         if gone:
             self.repaired += 1
             self._delivery.deliver(Revoke(user, tuple(gone)))
@@ -190,6 +194,7 @@ class Sweep:
     def _start_over(self) -> None:
         """This node was cut off for so long that nobody can tell what it has missed."""
         self._log.warn("the feed does not reach back to the last sweep; sessions have to sync")
+        self._recent.forget()
         for session in tuple(self._registry):
             session.close(Close.RESYNC, "this server was cut off; connect again")
 
