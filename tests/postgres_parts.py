@@ -127,11 +127,14 @@ def black_hole() -> Any:
 
 
 class _HangsUp(Protocol):
-    """Closes when it is spoken to, as PostgreSQL does while it shuts down at once."""
+    """Refuses TLS, then closes, as PostgreSQL does while it shuts down at once."""
 
     def dataReceived(self, data: bytes) -> None:
-        """Whatever it is, nobody is there any more."""
-        self.transport.loseConnection()
+        """A request for TLS is eight bytes, and what follows is a login."""
+        if len(data) == 8:
+            self.transport.write(b"N")
+        else:
+            self.transport.loseConnection()
 
 
 def hangs_up() -> Any:

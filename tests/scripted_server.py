@@ -117,6 +117,11 @@ class ScriptedServer:
                 self._pump.flush()
             self.clock.advance(0)
 
+    def arrive(self) -> None:
+        """Let bytes arrive, and the turn of the reactor end before a connection does."""
+        self._pump.pump()
+        self.clock.advance(0)
+
     def advance(self, seconds: float) -> None:
         for _ in range(round(seconds * 10)):
             self.clock.advance(0.1)

@@ -103,6 +103,19 @@ class ConnectionTests(ClientTestCase):
         result = self.successResultOf(sent)
         self.assertEqual((result.seq, result.at, client.pending), (1, 55, 0))
 
+    def test_what_came_before_a_close_is_told_although_no_answer_can_be_sent(self) -> None:
+        client = self.ready()
+        self.server.side.sendMessage(wire.encode(msg(1)))
+        self.server.side.sendClose(4000)
+        sent = client.send(CONVERSATION, "too late")
+        self.server.arrive()
+        self.assertEqual([message.seq for message in self.got], [1])
+        self.server.advance(0.6)
+        self.server.admit(head(1))
+        (frame,) = self.sent(wire.Send)
+        self.server.tell(wire.Ack(frame.id, CONVERSATION, 2, 55))
+        self.assertEqual(self.successResultOf(sent).seq, 2)
+
     def test_refused_connection_is_tried_again(self) -> None:
         self.server.refuses = True
         client = self.make()

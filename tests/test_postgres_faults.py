@@ -23,6 +23,7 @@ from imd.model import Device, Outcome, User
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.storage.postgres import PostgresStorage
+from imd.storage.postgres_link import Connection
 from tests.postgres_parts import (
     Cutter,
     append,
@@ -280,11 +281,30 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
 
 async def test_a_server_that_hangs_up_on_a_login_is_tried_again_in_silence() -> None:
     server = hangs_up()
-    url = f"postgresql://imd@127.0.0.1:{server.getHost().port}/x?sslmode=disable"
+    url = f"postgresql://imd@127.0.0.1:{server.getHost().port}/x"
     storage = PostgresStorage(url, "n", reactor)
     await storage.start()
     assert "closed the connection" in str(storage.unready)
     await storage.stop()
+    await server.stopListening()
+
+
+async def test_a_connection_that_is_being_made_waits_for_one_thing_at_a_time() -> None:
+    # libpq closes a socket whenever it likes; what the reactor still watches under the number of
+    # that socket would keep its next owner from ever being read.
+    class Watched(Connection):
+        both = False
+
+        def doRead(self) -> None:
+            super().doRead()
+            self.both |= self in reactor.getReaders() and self in reactor.getWriters()
+
+    server = hangs_up()
+    connection = Watched(reactor, lambda lost, why: None)
+    with pytest.raises(psycopg2.OperationalError, match="closed the connection"):
+        await connection.connect(f"postgresql://imd@127.0.0.1:{server.getHost().port}/x")
+    assert not connection.both
+    connection.close()
     await server.stopListening()
 
 

@@ -79,7 +79,12 @@ class Connection(WebSocketClientProtocol):
         self.factory.owner.closed(code, reason or "")
 
     def transmit(self, frames: Sequence[wire.AnyClientFrame], most: int, largest: int) -> None:
-        """Send frames in messages of at most ``most`` frames and ``largest`` bytes."""
+        """Send frames in messages of at most ``most`` frames and ``largest`` bytes.
+
+        Once the connection is closing they are lost, as are those that are on their way.
+        """
+        if self.state != self.STATE_OPEN:
+            return
         for payload in packed([wire.encode(frame) for frame in frames], most, largest):
             self.sendMessage(payload)  # type: ignore[no-untyped-call]
 

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 import psycopg2
-from psycopg2.extensions import TRANSACTION_STATUS_IDLE
+from psycopg2.extensions import STATUS_READY, TRANSACTION_STATUS_IDLE
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionClosed
 from twisted.internet.interfaces import IDelayedCall
@@ -113,14 +113,15 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
 
     def doRead(self) -> None:
         """Called by the reactor.  Between queries there is nothing to read but the end."""
+        if self.status != STATUS_READY:
+            # While it is being made, the poll itself says what to wait for.  txpostgres would
+            # watch the descriptor beyond that, and libpq may close it with any poll.
+            super(txpostgres.Connection, self).doRead()
+            return
         try:
             super().doRead()
         except psycopg2.Error as error:
             self._lost(self, reason(error))
-        except ValueError:
-            # An attempt to connect that fails leaves no descriptor to watch; ``connect`` says why.
-            if self.fileno() >= 0:
-                raise
 
     def connectionLost(self, reason: Any) -> None:
         """Called by the reactor, and by ``close``."""
