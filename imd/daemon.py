@@ -10,13 +10,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.resource import Resource
 
 from imd.accounts import Accounts
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
-from imd.connector.http import Front
+from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
 from imd.connector.site import Crowd, ImdSite
 from imd.connector.websocket import ClientFactory, WebSocketPort
@@ -38,6 +37,8 @@ from imd.transfer.service import TransferService
 
 #: Seconds that sessions get to finish when the server stops.
 DRAIN_SECONDS = 20.0
+
+_WAITING = "storage does not answer yet"
 
 
 def transfer(settings: Settings, reactor: Any) -> Step:
@@ -96,7 +97,7 @@ class Connector:
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
         self._crowd = Crowd(settings.limits)
-        self.site = ImdSite(Resource(), self._crowd, reactor)
+        self.site = ImdSite(Closed(self._ready), self._crowd, reactor)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken)
         self.status = status_of(settings, node, reactor)
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(settings, reactor)
@@ -106,6 +107,7 @@ class Connector:
         self._cluster: Cluster | None = None
         self._hub: Hub | None = None
         self._unready: str | None = "starting"
+        self._stopping = False
 
     # -- storage, which may take its time
 
@@ -118,18 +120,24 @@ class Connector:
         if outcome:
             self._storage = outcome[0]
         else:
-            self._unready = "storage does not answer yet"
+            self._unready = _WAITING
             starting.addCallback(lambda _: self._storage_answered(outcome[0]))
+            starting.addErrback(self._failed)
 
     def _storage_answered(self, result: Any) -> None:
-        if not isinstance(result, Failure):
-            self._storage = result
-            self.open_sessions()
+        if self._stopping:
             return
-        if result.check(ConfigError) is None:
-            self._log.failure("storage cannot be used", result)
-        tell(result.getErrorMessage())
-        self._end(EX_CONFIG)
+        if isinstance(result, Failure):
+            result.raiseException()
+        self._storage = result
+        self.open_sessions()
+
+    def _failed(self, failure: Failure) -> None:
+        """The start went wrong when it could no longer be refused."""
+        if failure.check(ConfigError) is None:
+            self._log.failure("the start failed", failure)
+        tell(failure.getErrorMessage())
+        self._end(1 if failure.check(ConfigError) is None else EX_CONFIG)
 
     def _broken(self, error: str) -> None:
         """The disk failed: nothing more can be promised, so the process ends."""
@@ -145,26 +153,37 @@ class Connector:
     # -- sessions
 
     def open_sessions(self) -> None:
-        """Let clients in, if storage is there; else that is done once it is."""
+        """Let clients in, if storage is there; else that is done once it is.  Among other nodes
+        that also takes a first sweep.
+        """
         if self._storage is None:
             return
-        routing, online = self._among_others(self._storage)
-        accounts = self._open_hub(self._storage, routing, online)
-        assert self._hub is not None  # noqa: S101
-        factory = ClientFactory(self._hub, self._settings.limits, self._reactor, self._crowd)
-        websocket = WebSocketPort(factory, self._settings.origin)
-        self.site.resource = Front(accounts, websocket, self._ready, self._crowd.crowded)
-        self._hub.start()
-        if self._transfer is not None:
-            self._transfer.start()
+        front, covered = self._front(self._storage)
+        if self._transfer is None or self._cluster is None:
+            self._let_in(front)
+            return
+        self._unready = _WAITING
+
+        def swept(token: str) -> None:
+            covered(token)
+            if self._unready is _WAITING:
+                self._let_in(front)
+
+        self._transfer.start()
+        self._cluster.sweep.start(swept)
+
+    def _let_in(self, front: Front) -> None:
+        self.site.resource = front
         self._unready = None
 
-    def _open_hub(self, storage: Storage, routing: Routing, online: Online) -> Accounts:
+    def _front(self, storage: Storage) -> tuple[Front, Callable[[str], None]]:
+        """What clients see, and what takes tokens of the feed."""
+        routing, online = self._among_others(storage)
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         accounts = Accounts(storage, self._passwords, friends, routing, clock, sources, limits)
-        self._hub = Hub(
+        self._hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,
             online=online,
@@ -174,9 +193,10 @@ class Connector:
             now_ms=sources.now_ms,
             fraction=sources.fraction,
         )
-        if self._cluster is not None:
-            self._cluster.sweep.start(messaging.covered)
-        return accounts
+        hub.start()
+        factory = ClientFactory(hub, limits, self._reactor, self._crowd)
+        websocket = WebSocketPort(factory, self._settings.origin)
+        return Front(accounts, websocket, self._ready, self._crowd.crowded), messaging.covered
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
@@ -196,11 +216,11 @@ class Connector:
         return Cluster(self._node, self._registry, storage, feed, self.status, meet, self._reactor)
 
     def _ready(self) -> str | None:
-        return self._unready or self.engine.unready
+        return self.engine.unready or self._unready
 
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
-        self._unready = "stopping"
+        self._unready, self._stopping = "stopping", True
         if self._hub is not None:
             await self._hub.drain(DRAIN_SECONDS)
         if self._cluster is not None:

@@ -37,8 +37,8 @@ class Delivery:
                 return self._notify(users, frame)
             case Revoke(user, devices):
                 return self._revoke(user, devices)
-            case Replace(user, device, session):
-                return self._replace(user, device, session)
+            case _:
+                return self._replace(hint)
 
     def _push(
         self, users: Iterable[int], conversation: int, frame: bytes, but: LiveSession | None
@@ -67,11 +67,11 @@ class Delivery:
                 self._tell(session, session.close, Close.BAD_CREDENTIALS, reason)
         return bool(sessions)
 
-    def _replace(self, user: int, device: int, counter: int) -> bool:
-        sessions = self._registry.sessions(user)
+    def _replace(self, hint: Replace) -> bool:
+        sessions = self._registry.sessions(hint.user)
         for session in sessions:
             me = session.identity
-            if me.device == device and me.session < counter:
+            if me.device == hint.device and me.session < hint.session:
                 reason = "replaced by a newer session of this device"
                 self._tell(session, session.close, Close.REPLACED, reason)
         return bool(sessions)

@@ -32,16 +32,20 @@ class Schedule:
             self._waiting.append((name, turn))
             await turn
 
+    def choose(self, count: int) -> int:
+        """One of so many ways to go on, and in the end each of them."""
+        at = len(self.taken)
+        choice = self._choices[at] if at < len(self._choices) else 0
+        self.taken.append((choice, count))
+        return choice
+
     def run(self, begin: Callable[[], None], settle: Callable[[], None]) -> None:
         """Begin, then do one step after the other; ``settle`` does what each sets off at once."""
         self._running = True
         begin()
         settle()
         while self._waiting:
-            at = len(self.taken)
-            choice = self._choices[at] if at < len(self._choices) else 0
-            self.taken.append((choice, len(self._waiting)))
-            name, turn = self._waiting.pop(choice)
+            name, turn = self._waiting.pop(self.choose(len(self._waiting)))
             self.steps.append(name)
             turn.callback(None)
             settle()

@@ -261,7 +261,7 @@ class Connection:
                     await hub.forget(identity)
                 return
             # The order is that of protocol §4: reachable first, then the heads.
-            if not await hub.enter(self):
+            if not await hub.enter(self, str(hello.token) if token is None else token):
                 return
             welcome = await hub.welcome(identity, hello.req, token)
         except Exception as error:

@@ -161,6 +161,27 @@ class Front(Resource):
             raise _answer(defect) from None
 
 
+class Closed(Resource):
+    """The site while clients cannot be let in; ``ready`` says why."""
+
+    isLeaf = True
+
+    def __init__(self, ready: Callable[[], str | None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._ready = ready
+
+    def render(self, request: Request) -> bytes:
+        """Alive, but not ready."""
+        for name, value in _HEADERS.items():
+            request.setHeader(name, value)
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
+        if request.path == b"/healthz":
+            return b"alive\n"
+        request.setResponseCode(503)
+        request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
+        return f"{self._ready()}\n".encode()
+
+
 def _require(request: Request, *methods: bytes) -> None:
     if request.method not in methods:
         wrong = Refusal(Code.BAD_REQUEST, f"use {methods[0].decode()}")

@@ -36,6 +36,9 @@ class Accounts(Protocol):
     async def login_with_token(self, token: str) -> Identity:
         """Open a session of the token's device."""
 
+    async def authenticate(self, token: str) -> Identity:
+        """Who a token belongs to."""
+
     async def login_with_password(
         self, name: str, password: str, label: str, address: str, register: bool
     ) -> tuple[Identity, str]:
@@ -119,9 +122,16 @@ class Hub:
         if not self._connections:
             self._all_gone()
 
-    async def enter(self, connection: Connection) -> bool:
-        """Make a session reachable; false if it was outranked, or is gone."""
-        return await self._online.enter(connection)
+    async def enter(self, connection: Connection, token: str) -> bool:
+        """Make a session reachable; false if it was outranked, or is gone.
+
+        Raises ``SessionRefused`` if its device was deleted since the login: whoever did that may
+        have looked for sessions of the device before this one could be found.
+        """
+        if not await self._online.enter(connection):
+            return False
+        await self._accounts.authenticate(token)
+        return True
 
     # -- into the application
 
