@@ -103,6 +103,9 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
             super().doRead()
         except psycopg2.Error as error:
             self._lost(self, reason(error))
+        except ValueError:
+            # libpq has closed its socket, and psycopg2 has not noticed: there is no descriptor.
+            self._lost(self, "server closed the connection unexpectedly")
 
     def connectionLost(self, reason: Any) -> None:
         """Called by the reactor, and by ``close``."""
