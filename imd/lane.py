@@ -147,7 +147,8 @@ class Lane:
             except Unavailable as error:
                 left = end - self._clock.seconds()
                 if left <= 0:
-                    self._log.warn("messages cannot be stored: {error}", error=error)
+                    if not error.is_outage:
+                        self._log.warn("messages cannot be stored: {error}", error=error)
                     return None
                 await sleep(self._clock, min(delay, left))
                 delay = min(2 * delay, LONGEST_RETRY)

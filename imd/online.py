@@ -1,14 +1,14 @@
 """Keeps user status true to the sessions of this node.
 
 User status is a hint, too: without it sessions go on, and senders reach them through the
-sweep.  So no failure of it ends anything here.
+sweep.  So no failure of it ends anything here, or is worth a word: whoever keeps the
+connection says when it is out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-
-from twisted.logger import Logger
+from contextlib import suppress
 
 from imd.errors import Close, Unavailable
 from imd.hints import Replace
@@ -26,8 +26,6 @@ class Online:
     ``renewed`` is called when the lease of this node had been lost: what was sent to it
     meanwhile went nowhere.
     """
-
-    _log = Logger()
 
     def __init__(
         self,
@@ -60,8 +58,7 @@ class Online:
         try:
             if await self._status.beat():
                 return
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
+        except Unavailable:
             return
         self._renewed()
         await self.verify({session.identity.user.id for session in self._registry})
@@ -77,8 +74,8 @@ class Online:
             while rest:
                 await self._verify(rest[:LOOKUP])
                 rest = rest[LOOKUP:]
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
+        except Unavailable:
+            return
 
     async def _verify(self, users: Sequence[int]) -> None:
         entries = {(e.user, e.device): e for e in await self._status.lookup(users)}
@@ -95,8 +92,8 @@ class Online:
             for entry in await self._status.lookup(tuple(users)):
                 if entry.node == self._node and not self._has(entry):
                     await self._status.unregister(entry.user, entry.device, entry.session)
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
+        except Unavailable:
+            return
 
     def _has(self, entry: Entry) -> bool:
         sessions = self._registry.sessions(entry.user)
@@ -124,7 +121,5 @@ class Online:
 
     async def _unregister(self, session: LiveSession) -> None:
         me = session.identity
-        try:
+        with suppress(Unavailable):
             await self._status.unregister(me.user.id, me.device, me.session)
-        except Unavailable:
-            self._log.debug("{user} stays in user status for now", user=me.user.id)
