@@ -45,7 +45,7 @@ async def test_without_postgresql_sends_wait_or_are_closed_and_are_delivered_aft
 ) -> None:
     report = await through(live, "PostgreSQL")
     assert set(report.closes) == {4001}
-    assert [answer[:4] for answer in report.ready] == ["503 "] * 2
+    assert [answer[:16] for answer in report.ready] == ["503 PostgreSQL: "] * 2
     assert report.delays("during", "sent").greatest > SECONDS - COMMIT_SECONDS
     assert report.recovery < FOUND
     for log in report.logs:
