@@ -95,7 +95,14 @@ class SessionRefused(Refusal):
 
 
 class Unavailable(ImdError):
-    """A dependency (storage, user status) did not answer in time; the request may be repeated."""
+    """A dependency (storage, user status) did not answer in time; the request may be repeated.
+
+    ``is_outage``: whoever watches the dependency knows that it is away, and has logged it.
+    """
+
+    def __init__(self, message: str, is_outage: bool = False) -> None:
+        super().__init__(message)
+        self.is_outage = is_outage
 
 
 class ConfigError(ImdError):

@@ -22,8 +22,8 @@ from imd.limits import Limits
 from imd.model import NewMessage
 from imd.tasks import Clock, sleep, spawn
 
-#: First delay before a batch is tried again, doubled each time, in seconds.
-RETRY_SECONDS = 0.05
+#: Delay before a batch is tried again, in seconds: the first, doubled each time, and the longest.
+RETRY_SECONDS, LONGEST_RETRY = 0.05, 1.0
 
 
 class Origin(LiveSession, Protocol):
@@ -147,10 +147,11 @@ class Lane:
             except Unavailable as error:
                 left = end - self._clock.seconds()
                 if left <= 0:
-                    self._log.warn("messages cannot be stored: {error}", error=error)
+                    if not error.is_outage:
+                        self._log.warn("messages cannot be stored: {error}", error=error)
                     return None
                 await sleep(self._clock, min(delay, left))
-                delay *= 2
+                delay = min(2 * delay, LONGEST_RETRY)
 
     def purge(self, origin: Origin) -> None:
         """Drop everything that waits for ``origin``, and keep the order of the rest."""

@@ -7,6 +7,7 @@ sweep.  So no failure of it ends anything here.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 
 from twisted.internet.defer import gatherResults
 from twisted.logger import Logger
@@ -65,8 +66,7 @@ class Online:
             if not await self._status.beat():
                 self._doubtful = True
                 self._renewed()
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
+        except Unavailable:
             return
         if self._doubtful:
             self._doubtful = False
@@ -92,12 +92,10 @@ class Online:
 
     async def disown(self, users: Iterable[int]) -> None:
         """Others look for these users here: take out entries of sessions that are gone."""
-        try:
+        with suppress(Unavailable):
             for entry in await self._status.lookup(tuple(users)):
                 if entry.node == self._node and not self._has(entry):
                     await self._status.unregister(entry.user, entry.device, entry.session)
-        except Unavailable as error:
-            self._log.debug("user status does not answer: {error}", error=error)
 
     def _has(self, entry: Entry) -> bool:
         return any(
@@ -124,7 +122,5 @@ class Online:
 
     async def _unregister(self, session: LiveSession) -> None:
         me = session.identity
-        try:
+        with suppress(Unavailable):
             await self._status.unregister(me.user.id, me.device, me.session)
-        except Unavailable:
-            self._log.debug("{user} stays in user status for now", user=me.user.id)

@@ -129,7 +129,7 @@ class Sweep:
             await self._sweep()
             self._failing = False
         except Unavailable as error:
-            if not self._failing:
+            if not (self._failing or error.is_outage):
                 self._log.warn("the feed cannot be read: {error}", error=error)
             self._failing = True
         finally:

@@ -129,6 +129,14 @@ class LaneTests(SynchronousTestCase):
         self.assertEqual(self.attempts(), [["a", "b"]] * 5 + [["later"]])
         self.assertEqual(self.log.rows, ["a", "b", "later"])
 
+    def test_a_batch_never_waits_longer_than_a_second_once_storage_is_back(self) -> None:
+        self.make(commit_seconds=100)
+        self.storage.fail("append", times=20)
+        self.put("a")
+        self.clock.pump([0.05] * 400)
+        self.assertEqual(len(self.attempts()), 21)
+        self.assertEqual(self.log.rows, ["a"])
+
     def test_a_lane_gives_up_after_commit_seconds_and_not_before(self) -> None:
         self.make(commit_seconds=3)
         self.storage.fail("append", times=1000)

@@ -264,6 +264,9 @@ async def test_a_full_redis_refuses_to_register_and_does_the_rest(told: list[str
             await status.register(1, 11, 6)
             assert await status.lookup([1]) == (Entry(1, 11, 6, "n1"),)
             assert (status.counts.errors, status.counts.connects) == (4, 1)
+        assert len(told) == 1
+        assert "refuses: " in told[0]
+        assert "OOM" in told[0]
     finally:
         server.close()
 

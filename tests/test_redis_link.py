@@ -64,10 +64,11 @@ class Dialer:
 class RedisLinkTests(SynchronousTestCase):
     """``RedisLink`` with a scripted dialer."""
 
+    chance = 1.0
+
     def setUp(self) -> None:
         self.clock = Clock()
         self.dialer = Dialer(self.clock)
-        self.chance = 1.0
         self.link = RedisLink(self.dialer, self.clock, lambda: self.chance)  # type: ignore[arg-type]
 
     def call(self) -> Deferred[Any]:

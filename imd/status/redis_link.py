@@ -81,6 +81,8 @@ class RedisLink:
         #: Since when, and why, calls fail at once; None while they do not.
         self._out_since: float | None = None
         self._why = "not started"
+        #: Whether a refusal on this connection is in the log; the first says enough.
+        self._has_refused = False
         self.counts = Counts()
 
     def start(self) -> None:
@@ -184,6 +186,10 @@ class RedisLink:
         if error.hopeless and self._connection is not None:
             # It has become a replica, or starts anew: there may be a better one to connect to.
             self._connection.abort()
+        elif not self._has_refused:
+            self._has_refused = True
+            redis = str(self._dialer)
+            self._log.warn("Redis at {redis} refuses: {error}", redis=redis, error=str(error))
 
     # -- outages
 
@@ -239,6 +245,7 @@ class RedisLink:
                 self._out(str(error) or type(error).__name__)
             return
         self._connection = connection
+        self._has_refused = False
         self.counts.connects += 1
         self._back(connection)
         await connection.lost

@@ -77,7 +77,8 @@ class PostgresStorage:
     @property
     def unready(self) -> str | None:
         """Why the database cannot be used just now, in one line; None if it can."""
-        return next((link.down for link in self._links if link.down is not None), None)
+        why = next((link.down for link in self._links if link.down is not None), None)
+        return None if why is None else f"PostgreSQL: {why}"
 
     @property
     def refusal(self) -> ConfigError | None:

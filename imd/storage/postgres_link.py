@@ -122,6 +122,9 @@ class Connection(txpostgres.Connection):  # type: ignore[misc]
             super().doRead()
         except psycopg2.Error as error:
             self._lost(self, reason(error))
+        except ValueError:
+            # libpq has closed its socket, and psycopg2 has not noticed: there is no descriptor.
+            self._lost(self, "server closed the connection unexpectedly")
 
     def connectionLost(self, reason: Any) -> None:
         """Called by the reactor, and by ``close``."""
@@ -201,7 +204,7 @@ class Link:
             await self._attempted()
             connection = self._connection
             if connection is None:
-                raise Unavailable(f"PostgreSQL: {self.down}")
+                raise Unavailable(f"PostgreSQL: {self.down}", is_outage=True)
             return await self._work(connection, work)
         finally:
             _cancel(deadline)
@@ -215,7 +218,8 @@ class Link:
             code = getattr(error, "pgcode", None) or ""
             if code.startswith(_LEAVING) or not connection.usable:
                 self._lose(connection, reason(error))
-            raise Unavailable(f"PostgreSQL: {self.down or reason(error)}") from error
+            why = f"PostgreSQL: {self.down or reason(error)}"
+            raise Unavailable(why, is_outage=self.down is not None) from error
         finally:
             if not connection.usable:
                 self._lose(connection, "a call left the connection in disorder")

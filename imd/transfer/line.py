@@ -9,7 +9,8 @@ from msgspec import Struct
 from twisted.application.internet import ClientService
 from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, LogEvent, Logger
+from zope.interface import implementer
 
 from imd.tasks import spawn
 from imd.transfer import blob
@@ -49,6 +50,20 @@ class Me(Struct, frozen=True):
     boot: bytes
 
 
+@implementer(ILogObserver)
+class _Nobody:
+    """Whom Twisted tells of every single attempt to connect."""
+
+    def __call__(self, event: LogEvent) -> None:
+        pass
+
+
+class _Quiet(ClientService):
+    """As Twisted's; what matters to an operator is told by ``Line``."""
+
+    _log = Logger(observer=_Nobody())
+
+
 class Line(Root):
     """Keeps a connector attached to one transfer; ``remote_…`` are called by the transfer."""
 
@@ -80,7 +95,7 @@ class Line(Root):
         self._pings = LoopingCall(self._ping)
         self._pings.clock = clock
         factory = BrokerFactory(lambda: self, clock, dials=True)
-        self._service: Any = ClientService(endpoint, factory, self._pause, clock)
+        self._service: Any = _Quiet(endpoint, factory, self._pause, clock)
 
     # -- for the link
 
