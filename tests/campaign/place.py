@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -77,8 +78,6 @@ class TransferProcess(Watched):
         self.path = path
 
     def _answers(self) -> bool:
-        import socket
-
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.path)) == 0
 
