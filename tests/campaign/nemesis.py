@@ -146,25 +146,39 @@ class Nemesis:
 
     async def cut_link(self, fault: Fault) -> None:
         """Cut a connector from a transfer, for a while."""
-        relay = self._link(fault.target)
-
-        async def hurt() -> None:
-            relay.refuse()
-            await sleep(reactor, fault.seconds)
-            relay.heal()
-
-        await self._alone(relay, hurt)
+        await self._cut(self._link(fault.target), fault.seconds)
 
     async def stall_link(self, fault: Fault) -> None:
         """Let nothing through between a connector and a transfer, for a while."""
-        relay = self._link(fault.target)
+        await self._stall(self._link(fault.target), fault.seconds)
 
+    async def cut_database(self, fault: Fault) -> None:
+        """Cut a connector from the database, for a while; commits may be on their way."""
+        await self._cut(self._database(fault.target), fault.seconds)
+
+    async def stall_database(self, fault: Fault) -> None:
+        """Let nothing through between a connector and the database, for a while."""
+        await self._stall(self._database(fault.target), fault.seconds)
+
+    async def _cut(self, relay: Relay, seconds: float) -> None:
         async def hurt() -> None:
-            relay.stall()
-            await sleep(reactor, fault.seconds)
+            relay.refuse()
+            await sleep(reactor, seconds)
             relay.heal()
 
         await self._alone(relay, hurt)
+
+    async def _stall(self, relay: Relay, seconds: float) -> None:
+        async def hurt() -> None:
+            relay.stall()
+            await sleep(reactor, seconds)
+            relay.heal()
+
+        await self._alone(relay, hurt)
+
+    def _database(self, target: int) -> Relay:
+        databases = self._place.databases
+        return databases[target % len(databases)][1]
 
     def _link(self, target: int) -> Relay:
         links = list(self._place.links.values())
@@ -206,6 +220,8 @@ _FAULTS: dict[str, Callable[[Nemesis, Fault], Awaitable[None]]] = {
     "pause-transfer": Nemesis.pause_transfer,
     "cut-link": Nemesis.cut_link,
     "stall-link": Nemesis.stall_link,
+    "cut-database": Nemesis.cut_database,
+    "stall-database": Nemesis.stall_database,
     "cut-clients": Nemesis.cut_clients,
     "crash-device": Nemesis.crash_device,
     "drop-device": Nemesis.drop_device,

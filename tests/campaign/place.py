@@ -6,6 +6,7 @@ import itertools
 import os
 import random
 import signal
+import socket
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -25,7 +26,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from imd.storage.postgres_schema import migrate
 from imd.tasks import sleep
 from tests.campaign.relay import Relay
-from tests.process import FAST, Server, reactor
+from tests.process import FAST, Server, free_port, reactor
 from tests.servers import Postgres, Redis
 
 #: Seconds that PostgreSQL or Redis may take to come back.
@@ -77,8 +78,6 @@ class TransferProcess(Watched):
         self.path = path
 
     def _answers(self) -> bool:
-        import socket
-
         with socket.socket(socket.AF_UNIX) as probe:
             return probe.connect_ex(str(self.path)) == 0
 
@@ -142,6 +141,7 @@ class Place:
             for n in range(2)
         ]
         self.links: dict[tuple[int, int], Relay] = {}
+        self.databases: list[tuple[int, Relay]] = []
         self.connectors = [self._connector(n, variant, limits) for n in range(2)]
         self._doors = [TCP4ClientEndpoint(reactor, "127.0.0.1", c.port) for c in self.connectors]
         self.balancer = Relay(self._choose)
@@ -149,9 +149,8 @@ class Place:
         self.url = ""
 
     def _connector(self, n: int, variant: str, limits: str) -> Watched:
-        engines = self.engines
-        config = f'store = "{engines.postgres.url(self.database)}"\nunsafe-durability = true\n'
-        config += f'status = "{engines.redis.url}"\n' + FAST + limits
+        config = f'store = "{self._database()}"\nunsafe-durability = true\n'
+        config += f'status = "{self.engines.redis.url}"\n' + FAST + limits
         dialled = []
         for t, transfer in enumerate(self.transfers):
             target = UNIXClientEndpoint(reactor, str(transfer.path))
@@ -160,6 +159,13 @@ class Place:
         name = f"connector-{n}"
         role = ("--role=connector", f"--node={name}")
         return Watched(name, variant, *role, *dialled, config=config)
+
+    def _database(self) -> str:
+        """The URL of the database for one more connector: by a network of its own."""
+        postgres, port = self.engines.postgres, free_port()
+        target = TCP4ClientEndpoint(reactor, "127.0.0.1", postgres.port)
+        self.databases.append((port, Relay(lambda: [target])))
+        return postgres.url(self.database).replace(f":{postgres.port}/", f":{port}/")
 
     def _link_path(self, connector: int, transfer: int) -> Path:
         return self.directory / f"link-{connector}-{transfer}.sock"
@@ -181,10 +187,13 @@ class Place:
         for (c, t), relay in self.links.items():
             endpoint = UNIXServerEndpoint(reactor, str(self._link_path(c, t)))
             self._ports.append(await endpoint.listen(relay))
+        for port, relay in self.databases:
+            endpoint = TCP4ServerEndpoint(reactor, port, interface="127.0.0.1")
+            self._ports.append(await endpoint.listen(relay))
         balanced = TCP4ServerEndpoint(reactor, 0, interface="127.0.0.1")
-        port = await balanced.listen(self.balancer)
-        self._ports.append(port)
-        self.url = f"ws://127.0.0.1:{port.getHost().port}/ws"
+        listening = await balanced.listen(self.balancer)
+        self._ports.append(listening)
+        self.url = f"ws://127.0.0.1:{listening.getHost().port}/ws"
         await gatherResults([Deferred.fromCoroutine(each.start()) for each in self.processes])
 
     def output(self) -> dict[str, str]:
@@ -198,7 +207,8 @@ class Place:
             await each.close()
         for port in self._ports:
             await port.stopListening()
-        for relay in itertools.chain(self.links.values(), [self.balancer]):
+        databases = (relay for _, relay in self.databases)
+        for relay in itertools.chain(self.links.values(), databases, [self.balancer]):
             relay.cut()
         self.engines.postgres.drop_database(self.database)
         self._top.cleanup()

@@ -21,6 +21,8 @@ FAULTS: dict[str, tuple[float, float, float]] = {
     "pause-transfer": (1.0, 0.5, 12.0),
     "cut-link": (2.0, 0.0, 3.0),
     "stall-link": (1.5, 0.5, 12.0),
+    "cut-database": (2.0, 0.0, 1.0),
+    "stall-database": (1.0, 0.5, 8.0),
     "cut-clients": (1.0, 0.0, 0.0),
     "crash-device": (5.0, 0.0, 2.0),
     "drop-device": (4.0, 0.0, 0.0),

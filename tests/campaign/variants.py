@@ -68,10 +68,25 @@ def purge_a_middle() -> None:
     Lane.purge = lambda self, origin: None  # type: ignore[method-assign]
 
 
+def heads_first() -> None:
+    """Read the heads of a new session before anybody can find it."""
+    from imd.connector.hub import Hub
+    from imd.tasks import spawn
+
+    enter = Hub.enter
+
+    async def late(self: Any, connection: Any) -> bool:
+        self.clock.callLater(0.3, lambda: spawn(enter(self, connection), Logger(), "entering"))
+        return True
+
+    Hub.enter = late  # type: ignore[assignment]
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "mark-on-write": mark_on_write,
     "ack-before-commit": ack_before_commit,
     "purge-a-middle": purge_a_middle,
+    "heads-first": heads_first,
 }
 
 
