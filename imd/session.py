@@ -53,6 +53,9 @@ class State(Enum):
 #: What ``wait`` returns when only an event, not time, can let the frame in.
 UNTIL_EVENT = math.inf
 
+#: Hints that wait for the end of a login.
+MOST_EARLY = 16
+
 #: How long a client that was closed for its rate has to stay away, ms (protocol §9).
 RATE_RETRY = 30_000
 
@@ -70,6 +73,7 @@ class Session:
     __slots__ = (
         "_bad",
         "_dirty",
+        "_early",
         "_held_since",
         "_inflight",
         "_limits",
@@ -103,6 +107,7 @@ class Session:
         self._paused_since: float | None = None
         # None instead of an empty set: most sessions are never paused, and there are many.
         self._dirty: set[int] | None = None
+        self._early: tuple[bytes, ...] = ()
         self._refreshing = False
 
     # -- frames from the client
@@ -258,7 +263,8 @@ class Session:
         if self.state is not State.REGISTERING:
             return ()
         self.state = State.READY
-        return (Reply(wire.encode(welcome)),)
+        early, self._early = self._early, ()
+        return (Reply(wire.encode(welcome)), *map(Reply, early))
 
     def settled(self) -> None:
         """One submitted message ended in ``ack`` or ``nack``."""
@@ -285,7 +291,9 @@ class Session:
         return ()
 
     def notify(self, frame: bytes) -> Effects:
-        """A hint for the client, dropped while it does not read."""
+        """A hint for the client, dropped while it does not read; before READY it waits."""
+        if self.state is State.REGISTERING and len(self._early) < MOST_EARLY:
+            self._early += (frame,)
         if self.state is not State.READY or self._paused_since is not None:
             return ()
         return (Reply(frame),)

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import Close
+from imd.model import NOBODY, Identity
 from tests.application import Application
 from tests.interleavings import Schedule, Stepped, every
 
@@ -70,9 +71,10 @@ class RevokeRaceTests(SynchronousTestCase):
         self.assertEqual(set(outcomes), {Close.BAD_CREDENTIALS})
 
     def test_without_the_last_look_at_the_device_some_would(self) -> None:
-        async def authenticate(token: str) -> None: ...
+        async def authenticate(token: str) -> Identity:
+            return NOBODY
 
         def blind(app: Application) -> None:
-            app.accounts.authenticate = authenticate  # type: ignore[method-assign,assignment]
+            app.accounts.authenticate = authenticate  # type: ignore[method-assign]
 
         self.assertEqual(set(self.outcomes(prepare=blind)), {Close.BAD_CREDENTIALS, None})

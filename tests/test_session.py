@@ -34,7 +34,7 @@ from imd.effects import (
 from imd.errors import Close, Code, Refusal, SessionRefused
 from imd.limits import Limits
 from imd.model import NOBODY, Cursor, Identity, NewMessage, User
-from imd.session import RATE_RETRY, UNTIL_EVENT, Session, State
+from imd.session import MOST_EARLY, RATE_RETRY, UNTIL_EVENT, Session, State
 from imd.throttle import TokenBucket
 from imd.wire import Malformed
 
@@ -463,6 +463,16 @@ class PushTests(SynchronousTestCase):
             session.paused(0)
             session.push(7, PUSHED)
             self.assertEqual(session.resumed(), ())
+
+    def test_a_hint_that_comes_during_the_login_follows_the_welcome_unless_there_are_too_many(
+        self,
+    ) -> None:
+        session = registering()
+        hints = [b"%d" % n for n in range(MOST_EARLY + 1)]
+        for hint in hints:
+            self.assertEqual(session.notify(hint), ())
+        _, *early = session.registered(WELCOME)
+        self.assertEqual(early, [Reply(hint) for hint in hints[:MOST_EARLY]])
 
     def test_a_client_that_reads_gets_everything(self) -> None:
         session = ready()

@@ -85,7 +85,13 @@ class Tokens:
         self._storage = storage
 
     async def login_with_token(self, token: str) -> Identity:
-        identity: Identity | None = await self._storage.open_session(token.encode(), WALL)
+        return self._known(await self._storage.open_session(token.encode(), WALL))
+
+    async def authenticate(self, token: str) -> Identity:
+        return self._known(await self._storage.authenticate(token.encode()))
+
+    @staticmethod
+    def _known(identity: Identity | None) -> Identity:
         if identity is None:
             raise SessionRefused(Close.BAD_CREDENTIALS, Code.UNAUTHORIZED, "unknown token")
         return identity

@@ -261,9 +261,10 @@ class Connection:
                     await hub.forget(identity)
                 return
             # The order is that of protocol §4: reachable first, then the heads.
-            if not await hub.enter(self, str(hello.token) if token is None else token):
+            user = await hub.enter(self, str(hello.token) if token is None else token)
+            if user is None:
                 return
-            welcome = await hub.welcome(identity, hello.req, token)
+            welcome = await hub.welcome(identity, user, hello.req, token)
         except Exception as error:
             self._perform(session.refused(hello.req, self._refusal(error)))
             return

@@ -16,7 +16,7 @@ from imd.connector.connection import Connection, Socket
 from imd.errors import Close
 from imd.limits import Limits
 from imd.messaging import Messaging
-from imd.model import Identity
+from imd.model import Identity, User
 from imd.online import Online
 from imd.session import Bucket
 from imd.tasks import spawn
@@ -122,16 +122,16 @@ class Hub:
         if not self._connections:
             self._all_gone()
 
-    async def enter(self, connection: Connection, token: str) -> bool:
-        """Make a session reachable; false if it was outranked, or is gone.
+    async def enter(self, connection: Connection, token: str) -> User | None:
+        """Make a session reachable; its account as it is from then on, or None if the session was
+        outranked, or is gone.
 
         Raises ``SessionRefused`` if its device was deleted since the login: whoever did that may
         have looked for sessions of the device before this one could be found.
         """
         if not await self._online.enter(connection):
-            return False
-        await self._accounts.authenticate(token)
-        return True
+            return None
+        return (await self._accounts.authenticate(token)).user
 
     # -- into the application
 
@@ -153,12 +153,14 @@ class Hub:
         """Call a method of protocol §7."""
         return await self._accounts.call(me, method, params, address)
 
-    async def welcome(self, me: Identity, req: int | str, token: str | None) -> wire.Welcome:
-        """What a client that is logged in hears first."""
+    async def welcome(
+        self, me: Identity, user: User, req: int | str, token: str | None
+    ) -> wire.Welcome:
+        """What a client that is logged in hears first; ``user`` is what ``enter`` has returned."""
         limits = self.limits
         return wire.Welcome(
             req=req,
-            user=wire.UserRef(me.user.id, me.user.name),
+            user=wire.UserRef(user.id, user.name),
             device=me.device,
             session=me.session,
             epoch=await self.messaging.epoch(),
@@ -171,7 +173,7 @@ class Hub:
                 limits.frame_bytes,
                 wire.MAX_BATCH,
             ),
-            roster=me.user.roster,
+            roster=user.roster,
             caps=[],
             token=UNSET if token is None else token,
         )
