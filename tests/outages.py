@@ -1,7 +1,7 @@
 """What clients see while a part of a cluster is away: ``python -m tests.outages --seconds 20``.
 
 Two pairs of users write to each other across two connectors, all the time.  Meanwhile
-PostgreSQL, Redis, all transfers or a connector go away, and come back.
+PostgreSQL, Redis or all transfers go away and come back, or a transfer or a connector hangs.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ monotonic.install()
 
 # Whatever imports the reactor has to come after that.
 import psycopg2  # noqa: E402
-from twisted.internet.defer import Deferred  # noqa: E402
+from twisted.internet.defer import Deferred, maybeDeferred  # noqa: E402
 from twisted.internet.task import LoopingCall, deferLater, react  # noqa: E402
 from twisted.internet.threads import deferToThread  # noqa: E402
 
@@ -136,17 +136,18 @@ def outages(cluster: Cluster, postgres: Postgres, redis: Redis) -> dict[str, Out
         for transfer in cluster.transfers:
             await transfer.start()
 
-    async def freeze() -> None:
-        os.kill(cluster.connectors[1].pid, signal.SIGSTOP)
+    def freeze(server: Server, number: int) -> Callable[[], Awaitable[object]]:
+        return lambda: maybeDeferred(os.kill, server.pid, number)
 
-    async def thaw() -> None:
-        os.kill(cluster.connectors[1].pid, signal.SIGCONT)
+    def frozen(name: str, server: Server) -> Outage:
+        return Outage(name, freeze(server, signal.SIGSTOP), freeze(server, signal.SIGCONT), 0)
 
     made = (
         Outage("PostgreSQL", lambda: _aside(postgres.kill), lambda: _aside(postgres.start), 2),
         Outage("Redis", lambda: _aside(redis.kill), lambda: _aside(redis.start), 2),
         Outage("transfers", transfers_die, transfers_start, 2 * len(cluster.transfers)),
-        Outage("connector", freeze, thaw, 0),
+        frozen("one transfer", cluster.transfers[0]),
+        frozen("one connector", cluster.connectors[1]),
     )
     return {outage.name: outage for outage in made}
 
@@ -377,7 +378,7 @@ def main(argv: Sequence[str]) -> None:
     """Run the command."""
     parser = argparse.ArgumentParser(prog="python -m tests.outages", description=__doc__)
     parser.add_argument("--seconds", type=float, default=SECONDS, help="how long each lasts")
-    parser.add_argument("names", nargs="*", help="PostgreSQL, Redis, transfers, connector")
+    parser.add_argument("names", nargs="*", help="the outages to have; all if none is named")
     given = parser.parse_args(argv)
     react(lambda _: Deferred.fromCoroutine(_main(given.seconds, given.names)))
 

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 import pytest_twisted
 
+from imd.sweep import INTERVAL
 from tests.outages import SECONDS, Live, Report
 
 #: Seconds for which a commit is tried: less than an outage lasts here.
@@ -79,10 +80,19 @@ async def test_without_transfers_the_sweep_brings_messages(live: Live) -> None:
 
 
 @pytest.mark.limit(90)
+async def test_what_a_frozen_transfer_keeps_is_brought_by_the_next_sweep(live: Live) -> None:
+    report = await through(live, "one transfer")
+    assert not report.closes
+    assert report.ready == ["200 ready"] * 2
+    assert report.delays("during", "received").greatest < INTERVAL + 1 < SECONDS
+    assert report.logs == [[], []], "its silence is not long enough for a word"
+
+
+@pytest.mark.limit(90)
 async def test_a_frozen_connector_holds_up_its_own_clients_and_nobody_elses_sends(
     live: Live,
 ) -> None:
-    report = await through(live, "connector")
+    report = await through(live, "one connector")
     assert report.ready == ["200 ready", "no answer"]
     awake, frozen = report.talks[0::2], report.talks[1::2]
     assert max(t.sent - t.said for talk in awake for t in talk.messages) < SWEPT

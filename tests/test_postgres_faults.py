@@ -274,7 +274,7 @@ async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
     begin = reactor.seconds()
     await storage.start()
     assert reactor.seconds() - begin < 7
-    assert storage.unready == "no connection within 5 s"
+    assert storage.unready == "PostgreSQL: no connection within 5 s"
     await storage.stop()
     await hole.stopListening()
 
