@@ -47,7 +47,7 @@ def test_a_seed_decides_everything() -> None:
 async def test_faults_at_random_moments_lose_nothing(engines: Engines) -> None:
     outcome = await Campaign(plan("3", SMALL), engines).run()
     assert not outcome.violations, told(outcome)
-    assert outcome.messages >= outcome.acked >= 0.9 * SMALL.messages
+    assert outcome.messages >= outcome.acked >= 0.8 * SMALL.messages
     assert outcome.faults.total() == len(plan("3", SMALL).faults)
 
 

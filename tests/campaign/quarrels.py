@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
-from twisted.internet.defer import CancelledError, Deferred, DeferredLock, gatherResults
+from twisted.internet import defer
+from twisted.internet.defer import Deferred, DeferredLock, gatherResults
 
 from imd.client import Disconnected, Refused
 from imd.errors import Code
@@ -72,6 +73,6 @@ async def _insist(devices: Sequence[Device], method: str, user: str) -> None:
         except Refused as error:
             if error.code not in _PASSING:
                 return
-        except (Disconnected, TimeoutError, CancelledError):
+        except (Disconnected, defer.TimeoutError):
             pass
         await sleep(reactor, 0.1)
