@@ -11,9 +11,11 @@ from tests.campaign.plan import FAULTS, Sizes, plan
 from tests.campaign.run import Campaign, Outcome
 
 #: Small enough for every day; ``python -m tests.campaign`` is for the rest.
-SMALL = Sizes(users=12, devices=2, messages=600, seconds=12.0, every=0.7)
+SMALL = Sizes(users=10, devices=2, messages=500, seconds=10.0, every=0.6)
+#: It has thirteen kinds of faults in these ten seconds.
+SEED = "100"
 #: What a variant is shown with: faults that do not matter would only take time.
-TINY = Sizes(users=6, devices=2, messages=300, seconds=6.0, every=0.0)
+TINY = Sizes(users=4, devices=2, messages=150, seconds=3.0, every=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,10 @@ def test_a_seed_decides_everything() -> None:
 
 @pytest.mark.limit(170)
 async def test_faults_at_random_moments_lose_nothing(engines: Engines) -> None:
-    outcome = await Campaign(plan("3", SMALL), engines).run()
+    outcome = await Campaign(plan(SEED, SMALL), engines).run()
     assert not outcome.violations, told(outcome)
-    assert outcome.messages >= outcome.acked >= 0.9 * SMALL.messages
-    assert outcome.faults.total() == len(plan("3", SMALL).faults)
+    assert outcome.messages >= outcome.acked >= 0.8 * SMALL.messages
+    assert outcome.faults.total() == len(plan(SEED, SMALL).faults)
 
 
 @pytest.mark.limit(90)

@@ -7,7 +7,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.campaign import history as h
 from tests.campaign.checker import check
-from tests.campaign.evidence import Cursor, Entry, Evidence, Log, Probe, Row
+from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Log, Probe, Row
 from tests.campaign.sample import MALLORY, SYNC, change, device, drop, evidence, put
 
 ONE = (7, 1, 1, "a", b"one")
@@ -284,6 +284,10 @@ class SecrecyTests(CheckerTestCase):
         sent = h.Wrote(44.0, 7, "m", b"boo", 0)
         put(self.of("mallory"), sent, h.Kept(44.1, 7, "m"), h.Acked(45.1, 7, "m", 4))
         self.found.rows.append(Row(7, 4, MALLORY, 31, "m", b"boo", 45.0))
+        self.assert_caught(12)
+
+    def test_a_message_of_one_who_is_no_friend_any_more(self) -> None:
+        self.found.apart.append(Apart(7, 15.0, 25.0))
         self.assert_caught(12)
 
     def test_a_refused_message_that_is_stored(self) -> None:

@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
     finally:
         engines.close()
     for failure in failed:
-        failure.printTraceback()
+        print(failure.getTraceback(), file=sys.stderr)
     print(summary(outcomes))
     return 1 if failed or any(outcome.violations for outcome in outcomes) else 0
 
@@ -112,6 +112,7 @@ def _sizes(options: argparse.Namespace) -> Sizes:
         options.messages,
         60.0 * options.minutes,
         options.every,
+        options.peace,
         tuple(options.only),
         options.quiet,
     )
@@ -126,6 +127,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--messages", type=int, default=default.messages)
     parser.add_argument("--minutes", type=float, default=default.seconds / 60)
     parser.add_argument("--every", type=float, default=default.every, help="seconds to a fault")
+    parser.add_argument("--peace", type=float, default=default.peace, help="to a quarrel")
     parser.add_argument("--only", nargs="*", default=[], choices=list(FAULTS), metavar="KIND")
     parser.add_argument("--quiet", action="store_true", help="wait until sweeps find nothing")
     parser.add_argument("--variant", default="", choices=["", *VARIANTS], help="a broken server")

@@ -33,7 +33,7 @@ ORACLES: dict[int, tuple[Oracle, ...]] = {
     9: (safety.cursors_are_sane, safety.cursors_only_grow),
     10: (safety.marks_are_honest,),
     11: (safety.receipts_are_true, safety.refused_is_not_stored),
-    12: (safety.nobody_else_knows,),
+    12: (safety.nobody_else_knows, safety.who_are_no_friends_write_nothing),
     13: (safety.heads_are_complete,),
     14: (liveness.no_tracebacks, liveness.no_misunderstandings),
     15: (liveness.no_deadlocks,),

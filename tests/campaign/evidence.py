@@ -61,6 +61,14 @@ class Entry(Struct, frozen=True):
     leased: bool
 
 
+class Apart(Struct, frozen=True):
+    """The members of a conversation were no friends, from a time to another."""
+
+    conversation: int
+    since: float
+    until: float
+
+
 class Evidence(Struct):
     """Everything the checker looks at."""
 
@@ -70,6 +78,7 @@ class Evidence(Struct):
     cursors: list[Cursor]
     probes: list[Probe] = []
     entries: list[Entry] = []
+    apart: list[Apart] = []
     #: From then on nothing had to be repaired any more; 0 if nobody waited for that.
     quiet: float = 0.0
     #: What each process has printed, by its name.

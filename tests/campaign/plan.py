@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 from itertools import combinations
 
 from msgspec import Struct
@@ -38,6 +39,8 @@ class Sizes(Struct, frozen=True):
     seconds: float = 20.0
     #: Seconds between two faults, on average; 0 for none.
     every: float = 1.0
+    #: Seconds between two quarrels of friends, on average.
+    peace: float = 4.0
     #: Kinds of faults that are done; all if empty.
     only: tuple[str, ...] = ()
     #: Whether to wait in the end until sweeps have found nothing for a while.
@@ -65,6 +68,14 @@ class Send(Struct, frozen=True):
     foreign: bool
 
 
+class Quarrel(Struct, frozen=True):
+    """Two friends part, and make up again after some seconds."""
+
+    at: float
+    pair: int
+    seconds: float
+
+
 class Plan(Struct, frozen=True):
     """A whole run."""
 
@@ -73,12 +84,20 @@ class Plan(Struct, frozen=True):
     #: Pairs of numbers of users.
     friends: tuple[tuple[int, int], ...]
     sends: tuple[Send, ...]
+    quarrels: tuple[Quarrel, ...]
     faults: tuple[Fault, ...]
 
 
 def plan(seed: str, sizes: Sizes) -> Plan:
     """The plan of a seed; always the same."""
-    return Plan(seed, sizes, _friends(seed, sizes), _sends(seed, sizes), _faults(seed, sizes))
+    return Plan(
+        seed,
+        sizes,
+        _friends(seed, sizes),
+        _sends(seed, sizes),
+        _quarrels(seed, sizes),
+        _faults(seed, sizes),
+    )
 
 
 def stream(seed: str, name: str) -> random.Random:
@@ -104,14 +123,28 @@ def _sends(seed: str, sizes: Sizes) -> tuple[Send, ...]:
     )
 
 
+def _quarrels(seed: str, sizes: Sizes) -> tuple[Quarrel, ...]:
+    chance = stream(seed, "quarrels")
+    return tuple(
+        Quarrel(at, chance.randrange(1 << 20), chance.uniform(0.1, 3.0))
+        for at in _times(chance, sizes.peace, sizes.seconds)
+    )
+
+
 def _faults(seed: str, sizes: Sizes) -> tuple[Fault, ...]:
     chance = stream(seed, "faults")
     kinds = [kind for kind in FAULTS if not sizes.only or kind in sizes.only]
     weights = [FAULTS[kind][0] for kind in kinds]
     found: list[Fault] = []
-    at = 0.0
-    while sizes.every and (at := at + chance.expovariate(1 / sizes.every)) < sizes.seconds:
+    for at in _times(chance, sizes.every, sizes.seconds):
         (kind,) = chance.choices(kinds, weights)
         _, least, most = FAULTS[kind]
         found.append(Fault(at, kind, chance.randrange(1 << 20), chance.uniform(least, most)))
     return tuple(found)
+
+
+def _times(chance: random.Random, every: float, seconds: float) -> Iterator[float]:
+    """Moments at random, ``every`` so often; none if that is 0."""
+    at = 0.0
+    while every and (at := at + chance.expovariate(1 / every)) < seconds:
+        yield at

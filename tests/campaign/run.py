@@ -16,11 +16,12 @@ from imd.tasks import sleep
 from tests.campaign import dump
 from tests.campaign.checker import Violation, check
 from tests.campaign.device import Device, now, ready
-from tests.campaign.evidence import Evidence, Probe
+from tests.campaign.evidence import Apart, Evidence, Probe
 from tests.campaign.history import Acked, History, Told
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.place import Engines, Place
 from tests.campaign.plan import Plan, Send, stream
+from tests.campaign.quarrels import Pair, Quarrels
 from tests.process import reactor
 
 #: Seconds until every client has to be connected again, and until all is converged after that:
@@ -63,6 +64,7 @@ class Campaign:
         self._failures: list[str] = []
         self._waits = (0.0, 0.0)
         self._quiet = 0.0
+        self._apart: list[Apart] = []
 
     async def run(self) -> Outcome:
         """Do it all, and check."""
@@ -131,11 +133,17 @@ class Campaign:
         probing = LoopingCall(self._probe)
         probing.clock = reactor
         probing.start(PROBE)
-        work = [self._talk(), nemesis.run(self._plan.faults)]
+        quarrels = Quarrels([self._pair(*pair) for pair in self._plan.friends])
+        self._apart = quarrels.apart
+        plan = self._plan
+        work = [self._talk(), quarrels.run(plan.quarrels), nemesis.run(plan.faults)]
         try:
             await gatherResults([Deferred.fromCoroutine(each) for each in work])
         finally:
             probing.stop()
+
+    def _pair(self, one: int, other: int) -> Pair:
+        return Pair(self._conversations[one, other], self._of(one), self._of(other))
 
     async def _probe(self) -> None:
         engines = self._place.engines
@@ -214,6 +222,7 @@ class Campaign:
             cursors=cursors,
             probes=self._probes,
             entries=entries,
+            apart=self._apart,
             quiet=self._quiet,
             output=place.output(),
             accidents=[*accidents, *self._failures],

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.campaign.book import Book, Key, at
-from tests.campaign.evidence import Cursor
+from tests.campaign.evidence import Apart, Cursor
 from tests.campaign.history import (
     Acked,
     Asked,
@@ -234,6 +234,17 @@ def nobody_else_knows(book: Book) -> Iterator[str]:
     for row in book.evidence.rows:
         if row.sender not in book.members.get(row.conversation, ()):
             yield f"{row.conversation}/{row.seq} is of a stranger"
+
+
+def who_are_no_friends_write_nothing(book: Book) -> Iterator[str]:
+    """12: once a friendship has ended, nothing is stored before it begins again."""
+    apart: dict[int, list[Apart]] = {}
+    for each in book.evidence.apart:
+        apart.setdefault(each.conversation, []).append(each)
+    for row in book.evidence.rows:
+        for each in apart.get(row.conversation, ()):
+            if each.since < row.committed < each.until:
+                yield f"{row.conversation}/{row.seq} is of one who was no friend"
 
 
 def heads_are_complete(book: Book) -> Iterator[str]:
