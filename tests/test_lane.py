@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd.errors import Unavailable
 from imd.interfaces import AppendResult
 from imd.lane import Lane, Pending
 from imd.limits import Limits
@@ -147,6 +149,16 @@ class LaneTests(SynchronousTestCase):
         self.clock.advance(0.2)
         self.assertEqual(self.outcomes.given_up, [["a", "b"]])
         self.assertEqual(len(self.lane), 0)
+
+    def test_giving_up_is_a_line_in_the_log_unless_the_outage_has_one_already(self) -> None:
+        for is_outage, lines in ((False, 1), (True, 0)):
+            self.make(commit_seconds=1)
+            self.storage.fail("append", times=1000, error=Unavailable("away", is_outage))
+            with capturedLogs() as events:
+                self.put("a")
+                self.clock.pump([0.1] * 20)
+            self.assertEqual(self.outcomes.given_up, [["a"]])
+            self.assertEqual(len(events), lines)
 
     def test_who_failed_in_part_fails_in_whole_and_the_others_go_on(self) -> None:
         """A prefix of each session's stream is committed, never a part with holes."""
