@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import psycopg2
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList, DeferredSemaphore
 from twisted.logger import ILogObserver, globalLogPublisher
 from zope.interface import directlyProvides
 
@@ -310,6 +310,28 @@ async def test_a_connection_that_is_being_made_waits_for_one_thing_at_a_time() -
 
 async def test_a_burst_beyond_the_connections_waits_its_turn(store_url: str) -> None:
     async with nodes(store_url) as (storage,):
+        await together(*(storage.ping() for _ in range(200)))
+
+
+@pytest.mark.parametrize("at_once", [8, 1000])
+async def test_a_crowd_that_waits_when_the_server_goes_away_is_told_so(
+    postgres: Postgres, store_url: str, at_once: int
+) -> None:
+    async with nodes(store_url) as (storage,):
+        turns = DeferredSemaphore(at_once)
+
+        async def call() -> None:
+            async with turns:
+                await storage.ping()
+
+        postgres.stop()
+        try:
+            calls = [Deferred.fromCoroutine(call()) for _ in range(1000)]
+            ends = await DeferredList(calls, consumeErrors=True)
+            assert {type(end.value) for ok, end in ends if not ok} == {Unavailable}
+        finally:
+            postgres.start()
+        await until(lambda: storage.unready is None)
         await together(*(storage.ping() for _ in range(200)))
 
 

@@ -204,6 +204,9 @@ class Link:
             await self._attempted()
             connection = self._connection
             if connection is None:
+                # In a turn of its own: the end of this call lets the next one begin, and a crowd
+                # that waited would be a stack as deep as the crowd.
+                await sleep(self._reactor, 0)
                 raise Unavailable(f"PostgreSQL: {self.down}", is_outage=True)
             return await self._work(connection, work)
         finally:
