@@ -28,7 +28,7 @@ def mark_on_write() -> None:
         if value["type"] == "msg":
             cursor = Cursor(conversation, self.identity.user.id, value["seq"], 0)
             hub: Hub = self._hub
-            hub.messaging.mark(self, cursor)
+            hub.messaging.mark(cursor)
 
     Connection.push = pushed  # type: ignore[method-assign]
 
