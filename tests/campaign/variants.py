@@ -70,16 +70,18 @@ def purge_a_middle() -> None:
 
 def heads_first() -> None:
     """Read the heads of a new session before anybody can find it."""
-    from imd.connector.hub import Hub
+    from imd.online import Online
     from imd.tasks import spawn
 
-    enter = Hub.enter
+    enter = Online.enter
 
-    async def late(self: Any, connection: Any) -> bool:
-        self.clock.callLater(0.3, lambda: spawn(enter(self, connection), Logger(), "entering"))
+    async def late(self: Any, session: Any) -> bool:
+        from twisted.internet import reactor
+
+        reactor.callLater(0.3, lambda: spawn(enter(self, session), Logger(), "entering"))  # type: ignore[attr-defined]
         return True
 
-    Hub.enter = late  # type: ignore[assignment]
+    Online.enter = late  # type: ignore[assignment]
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
