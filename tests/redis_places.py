@@ -113,7 +113,7 @@ class TunedRedis(Redis):
     def _arguments(self) -> list[str]:
         return [*super()._arguments(), *self._options]
 
-    def _ready(self) -> bool:
+    def ready(self) -> bool:
         with contextlib.suppress(OSError):
             return self.ask("PING").startswith(("+PONG", "-NOAUTH"))
         return False
