@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
@@ -125,6 +126,8 @@ async def test_a_client_that_never_reads_is_closed_and_catches_up_later(start: S
     server = await start(paused_seconds=1)
     alice, bob, conversation = await pair(server.port)
     bob.transport.pauseProducing()
+    # Or the kernel may make room for all of it, and nobody would have to wait.
+    bob.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await pushed(alice, conversation, 500)
     await deferLater(reactor, 4, lambda: None)
     bob.transport.resumeProducing()

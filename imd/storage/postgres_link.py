@@ -30,7 +30,8 @@ CONNECT_SECONDS = 5.0
 FIRST_DELAY, LAST_DELAY = 0.1, 2.0
 
 #: How an attempt to connect fails.
-_EXPECTED = (psycopg2.Error, ConnectionClosed, ConfigError, OSError)
+#: ``ValueError``: libpq has closed the socket, and the reactor is asked to watch descriptor -1.
+_EXPECTED = (psycopg2.Error, ConnectionClosed, ConfigError, OSError, ValueError)
 
 #: Classes of SQLSTATE after which the same call may succeed later: connection, wrong server
 #: (55000 is "recovery is in progress"), deadlock and timeouts, resources, operator, disk.
