@@ -69,11 +69,6 @@ class Served:
         except OSError:
             return False
 
-    def signal(self, number: int) -> None:
-        """Send a signal, as SIGSTOP and SIGCONT."""
-        if self._process is not None:
-            self._process.send_signal(number)
-
     def kill(self, number: int = signal.SIGKILL) -> None:
         """Send a signal and wait for the end."""
         process, self._process = self._process, None
