@@ -19,20 +19,20 @@ class People:
     """Makes users, each in a browser of its own."""
 
     def __init__(self, server: Served, new_context: Callable[..., BrowserContext]) -> None:
-        self._server = server
         self._new_context = new_context
+        self.origin = server.origin
 
     def context(self, script: str | None = None) -> BrowserContext:
         """A browser; ``script`` runs in every page before anything else."""
         context = self._new_context()
-        serve(context, self._server.origin)
+        serve(context, self.origin)
         if script is not None:
             context.add_init_script(script)
         return context
 
     def tab(self, context: BrowserContext, **options: Any) -> Page:
         """Another page with a client."""
-        return open_client(context, self._server.origin, **options)
+        return open_client(context, self.origin, **options)
 
     def new(self, context: BrowserContext | None = None, **options: Any) -> Page:
         """A page where a new user has logged in."""
