@@ -60,7 +60,7 @@ export async function R2_an_answer_to_a_resend_counts_once() {
   await it.hear(ack, ack);
   equal(it.told("acked").length, 1);
   equal(await it.seqs(), [1]);
-  equal(await it.store.outboxAfter(0), []);
+  equal(await it.store.outboxAfter("", 0), []);
 }
 
 export async function R2_an_entry_too_old_to_be_resent_safely_fails() {
@@ -180,7 +180,7 @@ export async function R5_my_own_message_in_the_log_before_its_ack_is_its_ack() {
   await it.hear({ type: "ack", id: "id-a", conv: CONV, seq: 1, at: 5, dup: true });
   equal(it.told("acked").length, 1);
   equal(await it.seqs(), [1]);
-  equal(await it.store.outboxAfter(0), []);
+  equal(await it.store.outboxAfter("", 0), []);
 }
 
 export async function R5_an_acknowledged_message_above_a_hole_is_neither_lost_nor_sent_again() {
@@ -194,7 +194,7 @@ export async function R5_an_acknowledged_message_above_a_hole_is_neither_lost_no
   equal(it.said("send"), []);
   await it.hear(it.msg(1), it.msg(2, { from: ME, id: "id-a" }));
   equal(await it.seqs(), [1, 2]);
-  equal(await it.store.outboxAfter(0), []);
+  equal(await it.store.outboxAfter("", 0), []);
 }
 
 export async function R5_what_another_device_of_mine_sent_is_delivered() {
