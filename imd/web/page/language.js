@@ -58,7 +58,7 @@ function use(tag) {
   const format = (/** @type {Intl.DateTimeFormatOptions} */ options) =>
     new Intl.DateTimeFormat(regional, options);
   formats = {
-    time: format({ hour: "2-digit", minute: "2-digit" }),
+    time: format({ hour: "numeric", minute: "2-digit" }),
     weekday: format({ weekday: "long" }),
     short: format({ day: "numeric", month: "short" }),
     date: format({ weekday: "long", day: "numeric", month: "long" }),

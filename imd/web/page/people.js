@@ -20,10 +20,17 @@ const STATES = /** @type {(keyof typeof ACTIONS)[]} */ (Object.keys(ACTIONS));
 
 /** The dialog. @param {Client} client @param {(conv: number) => void} open */
 export function people(client, open) {
+  const asking = h("div", { class: "groups asking" });
   const lists = h("div", { class: "groups" });
   const said = h("p", { class: "said error", role: "alert" });
-  const box = dialog(t("people.title"), adding(client), said, lists);
-  const redraw = async () => fill(lists, ...groups(await client.friends.list(), act));
+  const box = dialog(t("people.title"), said, asking, adding(client), lists);
+  const redraw = async () => {
+    const all = await client.friends.list();
+    const asks = (/** @type {Friend} */ { state }) => state === "pending";
+    fill(asking, ...groups(all.filter(asks), act));
+    fill(lists, ...groups(all.filter((friend) => !asks(friend)), act));
+    if (!all.length) fill(lists, h("p", { class: "hint" }, t("people.none")));
+  };
   /** @param {string} action @param {Friend} friend */
   const act = async (action, friend) => {
     said.textContent = "";
@@ -65,7 +72,6 @@ function groups(friends, act) {
     state,
     members: friends.filter((friend) => friend.state === state),
   })).filter(({ members }) => members.length);
-  if (!shown.length) return [h("p", { class: "hint" }, t("people.none"))];
   return shown.map(({ state, members }) =>
     h(
       "section",

@@ -96,7 +96,8 @@ function password(client) {
   };
   const wrong = (/** @type {any} */ error) =>
     ["unauthorized", "forbidden"].includes(error?.code) ? t("settings.wrong") : explain(error);
-  const fields = [old, fresh, again].map(({ element }) => element);
+  const name = { autocomplete: "username", value: client.account?.name, hidden: true };
+  const fields = [h("input", name), ...[old, fresh, again].map(({ element }) => element)];
   return section(t("settings.password"), form(fields, t("settings.change"), act, wrong));
 }
 
