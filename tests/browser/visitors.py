@@ -71,16 +71,32 @@ class Visitor:
         self.page.get_by_role("navigation").get_by_role("link", name=name).click()
         self.field.wait_for()
 
+    def cut_off(self) -> None:
+        """From now on this browser reaches no server."""
+        self.context.route_web_socket("**/ws", lambda socket: socket.close())
+        self.page.reload()
+        expect(self.page.get_by_text("No connection.")).to_be_visible()
+
+    def reconnect(self) -> None:
+        """It reaches the server again; the page is opened anew."""
+        address = self.page.url
+        self.page.close()
+        # The newest route counts.
+        self.context.route_web_socket("**/ws", lambda socket: socket.connect_to_server() and None)
+        self.page = self.context.new_page()
+        self.page.goto(address)
+
     @property
     def field(self) -> Locator:
         """Where a message is written."""
         return self.page.get_by_role("textbox", name="Message to")
 
     def write(self, *texts: str) -> None:
-        """Send messages by Enter."""
+        """Send messages: by Enter, or on a touch screen by the button."""
+        touch = self.page.evaluate("matchMedia('(hover: none) and (pointer: coarse)').matches")
         for text in texts:
             self.field.fill(text)
-            self.field.press("Enter")
+            self.button("Send").click() if touch else self.field.press("Enter")
             expect(self.field).to_have_value("")
 
     def row(self, text: str | re.Pattern[str]) -> Locator:

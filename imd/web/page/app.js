@@ -16,6 +16,12 @@ import { Thread } from "./thread.js";
 /** Codes of a state "refused" after which only a login helps. */
 const REVOKED = ["unauthorized", "4501", "4504"];
 
+/** Whoever comes next shall not see what was written, nor with whom. */
+function forgetDrafts() {
+  sessionStorage.clear();
+  if (location.hash) history.replaceState(null, "", location.pathname);
+}
+
 /** Shows the state of a client in an element. */
 export class App {
   /** @param {Client} client @param {HTMLElement} root */
@@ -71,6 +77,7 @@ export class App {
 
   #outside() {
     const notice = this.#revoked ? t("entry.revoked") : "";
+    if (!this.#revoked) forgetDrafts();
     const entry = new Entry(this.#client, notice, () => this.show());
     fill(this.#root, entry.element);
     entry.focus();

@@ -91,7 +91,7 @@ export const ENGLISH = {
   "people.removeAsk": "Remove {name} from your friends?",
   "people.removeHint": "Neither of you can write to the other any more. What was written stays.",
   "people.blockAsk": "Block {name}?",
-  "people.blockHint": "You get no messages and no requests from them. They are not told.",
+  "people.blockHint": "You get no messages and no requests from them.",
 
   "settings.title": "Settings",
   "settings.profile": "Profile",

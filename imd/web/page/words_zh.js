@@ -91,7 +91,7 @@ export const CHINESE = {
   "people.removeAsk": "将 {name} 从好友中删除？",
   "people.removeHint": "双方都不能再给对方发消息。以前的消息会保留。",
   "people.blockAsk": "屏蔽 {name}？",
-  "people.blockHint": "你不会再收到对方的消息和请求。对方不会得到通知。",
+  "people.blockHint": "你不会再收到对方的消息和请求。",
 
   "settings.title": "设置",
   "settings.profile": "个人资料",
