@@ -98,9 +98,7 @@ def test_what_a_browser_has_is_not_sent_again(served: Served) -> None:
         tag = first.headers["ETag"]
         tags.add(tag)
         for known in (tag, f"W/{tag}", f'"x", {tag}', "*"):
-            again, body = ask(
-                served, "/style.css", Accept_Encoding=coding, If_None_Match=known
-            )
+            again, body = ask(served, "/style.css", Accept_Encoding=coding, If_None_Match=known)
             assert (again.status, body, again.headers["ETag"]) == (304, b"", tag)
             assert again.headers["Cache-Control"] == "no-cache"
         other, body = ask(served, "/style.css", Accept_Encoding=coding, If_None_Match='"x"')

@@ -6,9 +6,6 @@ export const ENGLISH = {
   "language.label": "Language",
   "app.name": "imd",
   "app.title": "({count}) imd",
-  "app.claim": "Messages that arrive.",
-  "app.opening": "Opening…",
-  "app.skip": "Skip to the message field",
 
   "entry.login": "Log in",
   "entry.register": "Create account",

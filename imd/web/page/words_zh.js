@@ -6,9 +6,6 @@ export const CHINESE = {
   "language.label": "语言",
   "app.name": "imd",
   "app.title": "({count}) imd",
-  "app.claim": "消息，必达。",
-  "app.opening": "正在打开…",
-  "app.skip": "跳到消息输入框",
 
   "entry.login": "登录",
   "entry.register": "创建账号",
