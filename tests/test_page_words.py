@@ -16,12 +16,9 @@ CODE = {name: text for name, text in MODULES.items() if name not in TABLES}
 _ENTRY = re.compile(r'^  "([\w.]+)":\s+"((?:[^"\\]|\\.)*)",$', re.MULTILINE)
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"|`([^`]*)`')
 #: What begins with a capital and is no word of the page: keys, names of browsers and systems.
-NAMES = set(
-    """
-Enter Escape ArrowDown ArrowUp Home End Ctrl Alt Shift Esc K OPR Opera Edg Edge Firefox Chrome
-Safari Android Windows Mac Linux
-""".split()
-)
+NAMES = {"Enter", "Escape", "ArrowDown", "ArrowUp", "Home", "End", "Ctrl", "Alt", "Shift", "Esc"}
+NAMES |= {"K", "OPR", "Opera", "Edg", "Edge", "Firefox", "Chrome", "Safari"}
+NAMES |= {"Android", "Windows", "Mac", "Linux"}
 
 
 def table(name: str) -> dict[str, str]:

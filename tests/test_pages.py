@@ -123,12 +123,35 @@ def test_pages_are_only_read(served: Served, method: str) -> None:
     assert response.headers["Allow"] == "GET, HEAD"
 
 
-OTHERS = """
-/index.html //  /. /./ /./imd.js //imd.js /imd.js/ /IMD.JS /imd.js%00 /%69md.js /imd%2ejs
-/__init__.py /__pycache__ /page /page/ /client/ /client/../imd.js /client/%2e%2e/imd.js
-/client%2frules.js /client\\rules.js /../web/imd.js /..%2f..%2fversion.py /%2e%2e/version.py
-/imd.js;x /imd.js~ /etc/passwd /favicon.ico
-""".split()
+OTHERS = [
+    "/index.html",
+    "//",
+    "/.",
+    "/./",
+    "/./imd.js",
+    "//imd.js",
+    "/imd.js/",
+    "/IMD.JS",
+    "/imd.js%00",
+    "/%69md.js",
+    "/imd%2ejs",
+    "/__init__.py",
+    "/__pycache__",
+    "/page",
+    "/page/",
+    "/client/",
+    "/client/../imd.js",
+    "/client/%2e%2e/imd.js",
+    "/client%2frules.js",
+    "/client\\rules.js",
+    "/../web/imd.js",
+    "/..%2f..%2fversion.py",
+    "/%2e%2e/version.py",
+    "/imd.js;x",
+    "/imd.js~",
+    "/etc/passwd",
+    "/favicon.ico",
+]
 
 
 @pytest.mark.parametrize("path", OTHERS)

@@ -99,8 +99,8 @@ export class App {
       iconButton("settings", t("settings.title"), () => this.#settings()),
     );
     this.#side = h("div", { class: "side" }, header, this.#list.element);
-    this.#main = h("main", { class: "main" });
-    this.#frame = h("div", { class: "frame" }, this.#side, this.#main);
+    this.#main = h("div", { class: "main" });
+    this.#frame = h("main", { class: "frame" }, this.#side, this.#main);
     fill(this.#root, this.#banner.element, this.#frame);
     this.#blank();
     void this.#refresh().then(() => this.#route());

@@ -56,7 +56,7 @@ export class Thread {
   /** @param {{back: () => void, profile: () => void}} actions */
   #build({ back, profile }) {
     const { peer } = this.#conversation;
-    this.#title = h("h2", { class: "name", dir: "auto" });
+    this.#title = h("h1", { class: "name", dir: "auto" });
     const about = h(
       "button",
       { type: "button", class: "who", "aria-label": t("thread.profile", { name: this.#name }) },
