@@ -111,8 +111,11 @@ def test_somebody_who_changes_the_display_name_is_called_by_it(visitors: Visitor
     alice.page.get_by_label("Display name").fill("Alice of the Library")
     alice.button("Save").click()
     expect(alice.page.get_by_text("Saved.")).to_be_visible()
-    bob.page.reload()
-    expect(bob.page.get_by_role("link", name="Alice of the Library")).to_be_visible()
+    other = visitors.come(bob.name)
+    other.login()
+    expect(other.page.get_by_role("link", name="Alice of the Library")).to_be_visible()
+    other.page.get_by_role("searchbox").fill("library")
+    expect(other.page.get_by_role("link", name="Alice of the Library")).to_be_visible()
 
 
 def test_passwords_change_when_the_old_one_is_right(visitors: Visitors) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import BrowserContext, expect
 
+from tests.browser.conftest import Complaints
 from tests.browser.served import Served
 from tests.browser.visitors import Visitors
 
@@ -93,7 +94,8 @@ def test_nothing_comes_from_elsewhere(visitors: Visitors, server: Served) -> Non
     assert [url for url in asked if not url.startswith(server.origin)] == []
 
 
-def test_the_policy_stops_markup_that_gets_in(visitors: Visitors) -> None:
+def test_the_policy_stops_markup_that_gets_in(visitors: Visitors, complaints: Complaints) -> None:
+    complaints.expected.append("requires 'TrustedHTML'")
     page = visitors.come().page
     refused = page.evaluate(
         "() => { try { document.body.innerHTML = '<b>x</b>'; return ''; } "

@@ -131,7 +131,10 @@ def test_what_is_read_stays_where_it_is_while_more_is_loaded(
     bob.page.reload()
     bob.sees("Message 399:")
     bob.page.evaluate(_SCROLL, [200, 5])
-    row = "() => [...document.querySelectorAll('.row')].find(one => one.getBoundingClientRect().top > 200)"
+    row = (
+        "() => [...document.querySelectorAll('.row')]"
+        ".find((one) => one.getBoundingClientRect().top > 200)"
+    )
     anchor = bob.page.evaluate_handle(row)
     top = "row => row.getBoundingClientRect().top"
     before, count = anchor.evaluate(top), bob.page.locator(".row").count()

@@ -11,7 +11,7 @@ import { Rows } from "./rows.js";
 /** @import {Conversation, Message} from "../client/views.js" */
 
 /** Messages that are asked for at a time. */
-const PAGE = 80;
+const PAGE = 60;
 /** So close (px) to the end counts as being there. */
 const NEAR = 60;
 
@@ -148,7 +148,7 @@ export class Thread {
     this.#rows.sealed = true;
     this.#toEnd();
     this.#watch = new IntersectionObserver(
-      ([{ isIntersecting }]) => isIntersecting && void this.#older(),
+      (entries) => entries.at(-1)?.isIntersecting && void this.#older(),
       { root: this.#scroller, rootMargin: "2000px 0px 0px 0px" },
     );
     this.#watch.observe(this.#top);
