@@ -117,7 +117,8 @@ def test_ten_thousand_messages_scroll_smoothly(visitors: Visitors, server: Serve
     told("scrolling through all", down)
     # 60 frames a second would be 17 ms; machines that run tests have other things to do.
     for times in (back, down):
-        assert percentile(times, 0.95) < 100
+        assert percentile(times, 0.5) < 50
+        assert percentile(times, 0.95) < 250
 
 
 def test_what_is_read_stays_where_it_is_while_more_is_loaded(
