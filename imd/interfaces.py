@@ -291,6 +291,9 @@ class UserStatus(Protocol):
         every session of this node must be registered again.
         """
 
+    async def living(self, nodes: Sequence[str]) -> frozenset[str]:
+        """Those of ``nodes`` whose lease lives."""
+
 
 class Transfer(Protocol):
     """The way to other nodes.  It carries hints (``imd.hints``) and holds nothing durable."""
@@ -298,6 +301,9 @@ class Transfer(Protocol):
     @property
     def attached(self) -> bool:
         """Whether hints can leave this node now."""
+
+    def reaches(self, node: str) -> bool:
+        """Whether another node is attached where this one is, as far as is known here."""
 
     def forward(self, node: str | None, hint: AnyHint) -> None:
         """Queue a hint for a node, or for all others (None).

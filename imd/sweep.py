@@ -19,6 +19,7 @@ from imd.errors import Close, Unavailable
 from imd.hints import Push, Receipt, Revoke
 from imd.interfaces import AccountStorage, Feed, FeedPage
 from imd.online import Online
+from imd.reach import Reach
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.tasks import Clock, spawn
@@ -35,10 +36,7 @@ MAX_STRAYS = 1000
 
 
 class Sweep:
-    """Reads the feed and repairs.
-
-    ``degraded`` says whether some hints cannot come through now.
-    """
+    """Reads the feed and repairs; often, while ``reach`` says that hints do not come through."""
 
     _log = Logger()
 
@@ -49,7 +47,7 @@ class Sweep:
         registry: Registry,
         online: Online,
         recent: Recent,
-        degraded: Callable[[], bool],
+        reach: Reach,
         clock: Clock,
     ) -> None:
         self._storage = storage
@@ -59,12 +57,11 @@ class Sweep:
         self._recent = recent
         self._delivery = Delivery(registry)
         self._covered: Callable[[str], None] = lambda token: None
-        self._degraded = degraded
+        self._reach = reach
         self._clock = clock
         self._token: str | None = None
         self._timer: IDelayedCall | None = None
         self._busy = self._wanted = self._running = self._failing = False
-        self._hurry_until = 0.0
         self._suspicious = False
         self._ended = self._turned = self._purged = clock.seconds()
         self._strays: set[int] = set()
@@ -96,9 +93,9 @@ class Sweep:
         self._suspicious = True
         self.soon()
 
-    def hurry(self, seconds: float) -> None:
-        """For so long hints may not come through: sweep soon and often."""
-        self._hurry_until = max(self._hurry_until, self._clock.seconds() + seconds)
+    def miss(self, node: str) -> None:
+        """Hints do not reach this node, nor its hints us; it may go on committing."""
+        self._reach.miss(node)
         self.soon()
 
     def stray(self, users: Iterable[int]) -> None:
@@ -110,8 +107,7 @@ class Sweep:
 
     def _schedule(self) -> None:
         self._cancel()
-        late = self._clock.seconds() < self._hurry_until
-        hurry = late or self._wanted or self._failing or self._degraded()
+        hurry = self._wanted or self._failing or self._reach.degraded
         due = self._ended + (SOON if hurry else INTERVAL)
         self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._begin)
 
@@ -206,6 +202,7 @@ class Sweep:
         suspicious, self._suspicious = self._suspicious, False
         if suspicious:
             await self._online.verify()
+        await self._reach.look()
 
     async def _housekeep(self) -> None:
         now = self._clock.seconds()

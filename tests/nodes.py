@@ -62,7 +62,11 @@ class Post:
 
     def __init__(self) -> None:
         self.attached = True
+        self.reached: set[str] = set()
         self.sent: list[tuple[str | None, AnyHint]] = []
+
+    def reaches(self, node: str) -> bool:
+        return node in self.reached
 
     def forward(self, node: str | None, hint: AnyHint) -> None:
         self.sent.append((node, hint))
