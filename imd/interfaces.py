@@ -217,7 +217,8 @@ class FeedHead(Struct, frozen=True):
 class FeedPage(Struct, frozen=True):
     """What was committed after a token; the newest of each kind, and some of it twice.
 
-    ``token`` covers all of it.  ``complete`` is false when the token that was asked for is
+    ``token`` covers all of it, and what ``rest`` leads to: where more was committed than a page
+    may hold, that is what to ask for next.  ``complete`` is false when what was asked for is
     older than what is kept: nobody can tell then what was missed.
     """
 
@@ -227,6 +228,7 @@ class FeedPage(Struct, frozen=True):
     accounts: tuple[int, ...]
     token: str
     complete: bool = True
+    rest: str | None = None
 
 
 class Feed(Protocol):
@@ -237,9 +239,10 @@ class Feed(Protocol):
     """
 
     async def feed(self, since: str | None) -> FeedPage:
-        """Everything committed after ``since``, and perhaps some of what came before.
+        """The first of what was committed after ``since``, and perhaps some of what came before.
 
-        Without ``since`` nothing but a token to begin with.
+        ``since`` is a token, or the ``rest`` of a page.  Without it there is nothing but a token
+        to begin with.
         """
 
     async def purge(self) -> None:

@@ -138,16 +138,24 @@ class Sweep:
 
     async def _sweep(self) -> None:
         page = await self._feed.feed(self._token)
-        if page.complete:
-            await self._repair(page)
+        # Later pages may hold what is newer; only the first token covers all of them.
+        token = page.token
+        told: set[int] = set()
+        while page.complete:
+            told |= await self._repair(page)
+            if page.rest is None:
+                break
+            page = await self._feed.feed(page.rest)
         else:
+            token = page.token
             self._start_over()
-        self._token = page.token
-        self._covered(page.token)
-        await self._compare()
+        self._token = token
+        self._covered(token)
+        await self._compare(told)
         await self._housekeep()
 
-    async def _repair(self, page: FeedPage) -> None:
+    async def _repair(self, page: FeedPage) -> set[int]:
+        """Tell what was not told; returns whose hints went elsewhere."""
         # What may have been missed is told before anything is awaited: the token says so.
         behind = self._behind(page)
         for hint in behind:
@@ -156,7 +164,7 @@ class Sweep:
         self.repaired += len(behind)
         for user in page.accounts:
             await self._close_revoked(user)
-        await self._online.verify({user for hint in behind for user in hint.users})
+        return {user for hint in behind for user in hint.users}
 
     def _behind(self, page: FeedPage) -> list[Push | Receipt]:
         heads = [
@@ -194,8 +202,9 @@ class Sweep:
         for session in tuple(self._registry):
             session.close(Close.RESYNC, "this server was cut off; connect again")
 
-    async def _compare(self) -> None:
-        """Hold user status against the sessions that there are."""
+    async def _compare(self, told: set[int]) -> None:
+        """Hold user status against the sessions that there are, first those of ``told``."""
+        await self._online.verify(told)
         strays, self._strays = self._strays, set()
         if strays:
             await self._online.disown(strays)

@@ -166,6 +166,49 @@ class RepairTests(SweepTests):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
+class PagesTests(SweepTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log.most = 2
+        self.alice = self.enter(1)
+        self.start()
+        for conversation in range(5):
+            self.log.head(conversation, 3, 1, 2)
+
+    def test_all_pages_are_read_at_once_and_the_token_is_that_of_the_first(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        for page in range(3):
+            self.assertEqual((len(self.alice.pushed), self.tokens), (2 * page, ["0"]))
+            self.log.head(9, page, 1, 2)
+            self.feed.answer()
+        # The first page was read when one more was there, which it did not hold.
+        self.assertEqual((len(self.alice.pushed), self.tokens), (6, ["0", "6"]))
+        self.feed.held.clear()
+        self.clock.advance(INTERVAL)
+        self.assertEqual([frame["conv"] for frame in self.alice.pushed], [0, 1, 2, 3, 4, 9, 9, 9])
+        self.assertEqual(self.tokens[-1], "8")
+
+    def test_a_page_that_cannot_be_read_leaves_the_token_and_repeats_nothing(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        self.feed.answer()
+        self.feed.fail("feed")
+        self.feed.answer()
+        self.assertEqual((len(self.alice.pushed), self.tokens), (2, ["0"]))
+        self.feed.held.clear()
+        self.clock.advance(SOON)
+        self.assertEqual((len(self.alice.pushed), self.tokens), (5, ["0", "5"]))
+
+    def test_what_was_forgotten_before_it_was_read_sends_all_sessions_to_sync(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        self.feed.answer()
+        self.log.floor = 5
+        self.feed.answer()
+        self.assertEqual((self.alice.closed, self.tokens), (Close.RESYNC, ["0", "5"]))
+
+
 class DevicesTests(SweepTests):
     def test_sessions_of_devices_that_are_gone_are_closed(self) -> None:
         phone, laptop = self.enter(1, 1), self.enter(1, 2)
