@@ -67,7 +67,7 @@ class Terms:
         if server < OLDEST_SERVER:
             raise _refusal("this PostgreSQL is too old; install version 13 or later")
         if standby:
-            raise _refusal("this is a standby or read-only; name the primary")
+            raise _refusal("this is a standby or read-only; name the primary", may_pass=True)
         if encoding != "UTF8":
             raise _refusal(f"the database is encoded in {encoding}; create it with UTF8")
         if isolation != "read committed":
@@ -93,5 +93,5 @@ class Terms:
 _DURABLE = ("fsync", "full_page_writes", "synchronous_commit")
 
 
-def _refusal(message: str) -> ConfigError:
-    return ConfigError("store", message)
+def _refusal(message: str, may_pass: bool = False) -> ConfigError:
+    return ConfigError("store", message, may_pass)
