@@ -12,7 +12,7 @@ from twisted.logger import Logger
 
 from imd.errors import ConfigError
 from imd.storage.postgres_link import Connection, Row
-from imd.storage.postgres_schema import LATEST, outdated
+from imd.storage.postgres_schema import FOUND, NOTHING, Version
 
 #: PostgreSQL 13, the first with ``xid8``.
 OLDEST_SERVER = 130000
@@ -40,7 +40,6 @@ SELECT current_setting('server_version_num')::int,
     current_setting('server_encoding'), current_setting('transaction_isolation'),
     current_setting('fsync'), current_setting('full_page_writes'),
     current_setting('synchronous_commit'), to_regclass('public.meta') IS NOT NULL"""
-_SCHEMA = "SELECT value::int FROM meta WHERE key = 'schema'"
 
 
 class Terms:
@@ -57,10 +56,8 @@ class Terms:
         await connection.query(_PIN)
         (look,) = await connection.query(_LOOK)
         self._check(look)
-        found = await connection.query(_SCHEMA) if look[7] else []
-        version: int = found[0][0] if found else 0
-        if version != LATEST:
-            raise outdated(version)
+        found = await connection.query(FOUND) if look[7] else []
+        (Version(*found[0]) if found else NOTHING).check()
 
     def _check(self, look: Row) -> None:
         server, standby, encoding, isolation = look[:4]
