@@ -18,7 +18,7 @@ from imd.storage import postgres_schema
 from imd.storage.postgres import PostgresStorage
 from imd.storage.postgres_address import Address
 from imd.storage.postgres_schema import LATEST
-from tests.postgres_parts import append, befriend, nodes, reactor, text, together, until
+from tests.postgres_parts import Pooler, append, befriend, nodes, reactor, text, together, until
 from tests.process import ROOT, environment
 from tests.servers import Postgres
 
@@ -219,6 +219,30 @@ async def test_the_session_is_pinned(store_url: str) -> None:
         "application_name": "imd:n0",
         "idle_in_transaction_session_timeout": "10000",
     }
+
+
+async def test_behind_a_pooler_the_settings_have_to_be_those_of_the_role(
+    postgres: Postgres, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pooler = Pooler(store_url)
+    try:
+        line = await _refusal(pooler.url)
+        assert "a pooler is in between" in line
+        assert "statement_timeout" in line
+        assert "imd migrate --pooler" in line
+        assert command.main(["--store", store_url, "--pooler"]) == 0
+        assert "settings of a server" in capsys.readouterr().out
+        async with nodes(pooler.url) as (storage,):
+            await befriend(storage, 1, 2, 10)
+            pinned = "SELECT setting FROM pg_settings WHERE name = %s AND source = 'session'"
+            for name in ("statement_timeout", "search_path"):
+                # Nothing is set that the next client of the server connection would find.
+                assert await storage._shared.run(lambda db, n=name: db.query(pinned, (n,))) == []
+        name = _name(store_url)
+        postgres.run("ALTER ROLE imd IN DATABASE " + name + " SET lock_timeout = 0")
+        assert "this role lacks lock_timeout; run" in await _refusal(pooler.url)
+    finally:
+        await pooler.close()
 
 
 async def _parameters(url: str) -> dict[str, str]:
