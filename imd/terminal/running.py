@@ -23,15 +23,17 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from imd.client import Client, ClientError, Disconnected, LoginFailed, Refused, StoreError
-from imd.errors import Code
+from imd.errors import Close, Code
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.escapes import visible
 from imd.terminal.options import Access
 from imd.terminal.passwords import password
 from imd.terminal.places import Place, account_directory, state_home
 
-#: What a program does once its client has started.
-Work = Callable[[Client], Coroutine[Any, Any, int]]
+#: What a program does once its client has started; the result is the exit code.
+Begin = Callable[[], Coroutine[Any, Any, int]]
+#: Gets everything ready, callbacks above all, before the client starts.
+Prepare = Callable[[Client], Begin]
 
 _log = Logger()
 
@@ -39,23 +41,26 @@ _log = Logger()
 class Program:
     """One run: the client, the work, and how it ended."""
 
-    def __init__(self, client: Client, work: Work) -> None:
+    def __init__(self, client: Client, begin: Begin) -> None:
         self._client = client
-        self._work = work
+        self._work = begin
         self._reactor = client.reactor
         self._running: Deferred[int] | None = None
+        self._over: Deferred[None] = Deferred()
         #: How it ended; interrupted, unless the work says otherwise.
         self.ending = Ending(Exit.TEMPORARY, "interrupted")
 
     def run(self) -> None:
         """Run the reactor until the work is done, or a signal comes."""
-        self._reactor.addSystemEventTrigger("before", "shutdown", self._shut_down)
+        self._reactor.addSystemEventTrigger(
+            "before", "shutdown", lambda: Deferred.fromCoroutine(self._shut_down())
+        )
         self._reactor.callWhenRunning(self._begin)
         self._reactor.run()
 
     def _begin(self) -> None:
         self._client.start()
-        self._running = Deferred.fromCoroutine(self._work(self._client))
+        self._running = Deferred.fromCoroutine(self._work())
         self._running.addCallbacks(self._done, self._broke)
         self._running.addErrback(lambda failure: _log.failure("the program failed", failure))
 
@@ -72,13 +77,15 @@ class Program:
         self._stop()
 
     def _stop(self) -> None:
+        self._over.callback(None)
         with contextlib.suppress(ReactorNotRunning):
             self._reactor.stop()
 
-    def _shut_down(self) -> Deferred[None]:
+    async def _shut_down(self) -> None:
         if self._running is not None:
             self._running.cancel()
-        return Deferred.fromCoroutine(self._client.stop())
+            await self._over
+        await self._client.stop()
 
 
 def ending(error: BaseException) -> Ending:
@@ -105,18 +112,22 @@ def _why_not(error: LoginFailed) -> str:
         Code.LIMIT: "too many devices; /devices and /revoke in imd chat make room",
         Code.EXISTS: "the name is taken",
     }
-    closes = {4502: "the same device has logged in elsewhere", 4504: "the account is disabled"}
+    closes: dict[int, str] = {
+        Close.BAD_CREDENTIALS: "this device was logged out",
+        Close.REPLACED: "the same device has logged in elsewhere",
+        Close.DISABLED: "the account is disabled",
+    }
     reason = reasons.get(error.code) or closes.get(error.close) or visible(str(error))
     return f"the server does not let us in: {reason}"
 
 
-def run_client(access: Access, place: Place, work: Work, **options: Any) -> Ending:
-    """Log in as ``access`` says, with the state of ``place``, and run ``work``."""
+def run_client(access: Access, place: Place, prepare: Prepare, **options: Any) -> Ending:
+    """Log in as ``access`` says, with the state of ``place``, and run what is prepared."""
     client = _client(access, place, options)
-    program = Program(client, work)
+    program = Program(client, prepare(client))
     program.run()
     failure = client.failure
-    if isinstance(failure, LoginFailed) and failure.code == Code.UNAUTHORIZED:
+    if isinstance(failure, LoginFailed) and failure.close == Close.BAD_CREDENTIALS:
         place.forget_token()
     return ending(failure) if failure is not None else program.ending
 

@@ -58,7 +58,7 @@ def _main(argv: Sequence[str]) -> Ending:
     place = place_of(may)
     place.take(task.seconds)
     log_to(lambda line: sys.stderr.write(f"imd send: {line}\n"))
-    return run_client(may, place, lambda client: Delivery(client, task).run(), mark_delay=0.0)
+    return run_client(may, place, lambda client: Delivery(client, task).run, mark_delay=0.0)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,7 +12,6 @@ import select
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -58,7 +57,7 @@ def _main(argv: Sequence[str]) -> Ending:
     place = place_of(may)
     place.take(0.0)
     log_to(lambda line: sys.stderr.write(f"imd tail: {line}\n"))
-    end = run_client(may, place, lambda client: Tail(client, task).run(), mark_delay=0.0)
+    end = run_client(may, place, lambda client: Tail(client, task).run, mark_delay=0.0)
     stopped = end.code is Exit.TEMPORARY and end.message == "interrupted" and not task.once
     return Ending(Exit.OK) if stopped else end
 
