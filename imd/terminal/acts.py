@@ -58,9 +58,11 @@ async def _friends(talk: Talk, argument: str) -> None:
 async def _who(talk: Talk, name: str) -> None:
     found = await talk.client.call("user.find", user=name)
     items = [item for item in await talk.client.friends.list() if item["user"] == found["user"]]
-    display = found.get("display")
-    talk.note(f"{found['name']}" + (f", “{display}”" if display else ""))
-    talk.list(friend_lines(items, talk.unread()) if items else ["not in your list"])
+    if items:
+        talk.list(friend_lines(items, talk.unread()))
+    else:
+        display = found.get("display")
+        talk.note(f"{found['name']}, “{display}”" if display else found["name"])
 
 
 async def _add(talk: Talk, argument: str) -> None:

@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> Ending:
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     may = access(given, os.environ)
     place = place_of(may)
     place.take(0.0)
@@ -69,7 +69,7 @@ class Chat:
         if self._talk is not None and self._talk.logged_out:
             self._place.forget_token()
             return Ending(Exit.OK)
-        return end
+        return Ending(Exit.OK) if end.interrupted else end
 
     def _prepare(self, client: Client) -> Begin:
         talk = self._talk = Talk(client, self._access.user, self._first)

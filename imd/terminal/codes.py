@@ -34,9 +34,13 @@ class Exit(IntEnum):
 
 
 class Ending(Exception):
-    """The program ends with ``code`` and one line on standard error."""
+    """The program ends with ``code`` and one line on standard error.
 
-    def __init__(self, code: Exit, message: str = "") -> None:
+    ``interrupted``: a signal has asked for it.
+    """
+
+    def __init__(self, code: Exit, message: str = "", interrupted: bool = False) -> None:
         super().__init__(message)
+        self.interrupted = interrupted
         self.code = code
         self.message = message

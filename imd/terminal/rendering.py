@@ -48,14 +48,14 @@ def spoken(message: Shown, width: int, cells: Callable[[str], int]) -> Sequence[
 
 def wrapped(text: str, width: int, cells: Callable[[str], int]) -> Sequence[str]:
     """``text`` in rows of at most ``width`` cells, broken at blanks where there are any."""
-    rows = []
-    while width and cells(text) > width:
+    rows: list[str] = []
+    while width and len(text) > 1 and cells(text) > width:
         fit = _fitting(text, width, cells)
         blank = text.rfind(" ", 1, fit + 1)
         cut = blank if blank > 0 else fit
         rows.append(text[:cut].rstrip(" "))
         text = text[cut:].lstrip(" ")
-    return [*rows, text]
+    return [*rows, text] if text or not rows else rows
 
 
 def _fitting(text: str, width: int, cells: Callable[[str], int]) -> int:

@@ -48,7 +48,7 @@ class Program:
         self._running: Deferred[int] | None = None
         self._over: Deferred[None] = Deferred()
         #: How it ended; interrupted, unless the work says otherwise.
-        self.ending = Ending(Exit.TEMPORARY, "interrupted")
+        self.ending = Ending(Exit.TEMPORARY, "interrupted", interrupted=True)
 
     def run(self) -> None:
         """Run the reactor until the work is done, or a signal comes."""

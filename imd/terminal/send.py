@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> Ending:
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     may = access(given, os.environ)
     task = _task(given)
     place = place_of(may)

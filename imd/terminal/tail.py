@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _main(argv: Sequence[str]) -> Ending:
-    given = _parser().parse_args(argv)
+    given = _parser().parse_intermixed_args(argv)
     may = access(given, os.environ)
     names = frozenset(name.lower() for name in given.names)
     task = Task(names, given.json, given.once, given.mark_read, given.timeout)
@@ -58,8 +58,7 @@ def _main(argv: Sequence[str]) -> Ending:
     place.take(0.0)
     log_to(lambda line: sys.stderr.write(f"imd tail: {line}\n"))
     end = run_client(may, place, lambda client: Tail(client, task).run, mark_delay=0.0)
-    stopped = end.code is Exit.TEMPORARY and end.message == "interrupted" and not task.once
-    return Ending(Exit.OK) if stopped else end
+    return Ending(Exit.OK) if end.interrupted and not task.once else end
 
 
 def _parser() -> argparse.ArgumentParser:

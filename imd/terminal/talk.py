@@ -219,12 +219,15 @@ class Talk:
             self.note(f"older messages cannot be read now: {error}")
             return rows
 
-    def show_messages(self, messages: Sequence[Message]) -> None:
-        """Show messages of the open conversation; they are read with that."""
+    def show_messages(self, messages: Sequence[Message], live: bool = False) -> None:
+        """Show messages of the open conversation; they are read with that.
+
+        Of old ones of mine it is shown how far they have come by now.
+        """
         for message in messages:
             mine = message.sender == self.client.me
             name = "me" if mine else self.name_of(message.conversation, message.sender)
-            stage = self.client.status(message) if mine else ""
+            stage = self.client.status(message) if mine and not live else ""
             text = content(message.kind, message.content)
             self._show(self._shown(message.at, name, text, stage))
             seen = self.oldest.get(message.conversation, message.seq)
@@ -278,7 +281,7 @@ class Talk:
             self._typed.discard(message.id)
         elif message.conversation == self.open:
             if self._opening != self.open:
-                self.show_messages([message])
+                self.show_messages([message], live=True)
         elif message.sender != self.client.me:
             self._count(message.conversation)
             name = self.name_of(message.conversation)
@@ -329,7 +332,9 @@ class Talk:
 
     def _shown(self, at: int, name: str, text: str, stage: str = "") -> Shown:
         ticks = self.screen.ticks[stage] if stage else ""
-        return Shown(time.strftime("%H:%M", time.localtime(at / 1000)), name, text, ticks)
+        then, now = time.localtime(at / 1000), time.localtime()
+        today = then[:3] == now[:3]
+        return Shown(time.strftime("%H:%M" if today else "%Y-%m-%d %H:%M", then), name, text, ticks)
 
     def _show(self, shown: Shown) -> None:
         self.screen.show(spoken(shown, self.screen.width, self.screen.cells))
