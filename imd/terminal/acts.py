@@ -11,6 +11,7 @@ import msgspec
 
 from imd.client import Disconnected, LoginFailed
 from imd.client.system import new_id
+from imd.tasks import sleep
 from imd.terminal import grammar
 from imd.terminal.grammar import Misread
 from imd.terminal.rendering import device_lines, friend_lines
@@ -24,6 +25,8 @@ Act = Callable[["Talk", str], Coroutine[Any, Any, None]]
 
 #: Messages that ``/history`` shows, usually and at most.
 PAGE, MOST = 20, 200
+#: Seconds that a script waits for a conversation to be found.
+FOUND_SECONDS = 2.0
 
 
 def body(data: bytes) -> Mapping[str, Any]:
@@ -34,6 +37,12 @@ def body(data: bytes) -> Mapping[str, Any]:
 
 async def _to(talk: Talk, name: str) -> None:
     conversation = talk.client.conversation_with(name.lower())
+    clock = talk.client.reactor
+    end = clock.seconds() + FOUND_SECONDS
+    while conversation is None and talk.screen.patient and clock.seconds() < end:
+        # A friendship of this moment: its conversation comes with the next sync.
+        await sleep(clock, 0.05)
+        conversation = talk.client.conversation_with(name.lower())
     if conversation is None:
         raise Misread(f"no conversation with {name}; /add {name} asks for friendship")
     talk.enter(conversation)

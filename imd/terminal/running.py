@@ -200,5 +200,5 @@ def log_to(write: Callable[[str], object]) -> None:
 def report(program: str, end: Ending) -> int:
     """Explain the end on standard error; returns the exit code."""
     if end.message:
-        sys.stderr.write(f"{program}: {end.message}\n")
+        sys.stderr.write(f"{program}: {visible(end.message)}\n")
     return int(end.code)

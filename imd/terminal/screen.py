@@ -20,6 +20,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from prompt_toolkit.utils import get_cwidth
 from twisted.internet.defer import Deferred, succeed
 
+from imd.terminal.codes import Ending
 from imd.terminal.passwords import ask
 from imd.terminal.rendering import PLAIN_TICKS, TICKS
 from imd.terminal.worker import Worker, write_all
@@ -182,7 +183,7 @@ class PlainScreen:
 
     def ask(self, prompt: str) -> Deferred[str | None]:
         """See ``Screen``."""
-        return self._answered(_read_line if self.patient else lambda: ask(prompt))
+        return self._answered(_read_line if self.patient else lambda: _asked(prompt))
 
     def _answered(self, job: Callable[[], str | None]) -> Deferred[str | None]:
         reading = self._reading = Deferred()
@@ -226,6 +227,13 @@ class PlainScreen:
         self._closed = True
         if self._reading is not None:
             self._end(self._reading.callback, None)
+
+
+def _asked(prompt: str) -> str | None:
+    try:
+        return ask(prompt)
+    except Ending:
+        return None
 
 
 def _read_line() -> str | None:

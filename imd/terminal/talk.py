@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from msgspec import Struct
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imd.client import Client, Disconnected, LoginFailed, Message, Refused, Sent
@@ -53,8 +54,9 @@ class Talk:
         self.oldest: dict[int, int] = {}
         self.logged_out = False
         self.leaving = False
-        self._first = first
-        self._opening: int | None = None
+        self._first = None if first is None else first.lower()
+        #: Conversations whose last messages are being read, to be shown then.
+        self._opening: set[int] = set()
         self._unread: dict[int, int] = {}
         self._names: set[str] = set()
         self._asked: set[str] = set()
@@ -81,8 +83,9 @@ class Talk:
             await self._arrived()
         else:
             self.note("/help lists the commands")
-        if self._first is not None:
-            await self.handle(f"/to {self._first}")
+        first = Deferred.fromCoroutine(self._begin())
+        if screen.patient:
+            await first
         while not self.leaving:
             line = await screen.read()
             if line is None:
@@ -97,6 +100,15 @@ class Talk:
             await self.client.ready().addTimeout(PATIENT, self.client.reactor)
         except Exception as error:
             self.note(f"not connected: {error}")
+
+    async def _begin(self) -> None:
+        """Open what was asked for on the command line, unless another was opened meanwhile."""
+        if self._first is None:
+            return
+        if self.client.conversation_with(self._first) is None:
+            await self._arrived()
+        if self.open is None:
+            await self.handle(f"/to {self._first}")
 
     async def _take(self, line: str) -> None:
         """Carry out a line; a person goes on typing meanwhile."""
@@ -148,7 +160,7 @@ class Talk:
         mine = Mine(id, self.open, text, int(time.time() * 1000))
         self._typed.add(id)
         self._follow(mine)
-        if self._opening != self.open:
+        if self.open not in self._opening:
             self._show(self._shown(mine.at, "me", text))
 
     def _follow(self, mine: Mine) -> None:
@@ -189,12 +201,12 @@ class Talk:
         spawn(self._enter(conversation), _log, "opening a conversation")
 
     async def _enter(self, conversation: int) -> None:
-        self._opening = conversation
+        self._opening.add(conversation)
         try:
             mine = self.client.conversations[conversation]
             older = await self.older(conversation, mine.have + 1, PAGE)
         finally:
-            self._opening = None
+            self._opening.discard(conversation)
         if self.open == conversation:
             self.note(f"conversation with {self.name_of(conversation)}")
             top = older[-1].seq if older else 0
@@ -255,7 +267,9 @@ class Talk:
     def _count(self, conversation: int) -> None:
         mine = self.client.conversations[conversation]
         rows = self.client.store.messages(conversation, mine.read, MANY + 1)
-        self._unread[conversation] = sum(m.sender != self.client.me for m in rows)
+        # On a new installation some may lie below what is stored here.
+        older = max(0, mine.base - mine.read)
+        self._unread[conversation] = older + sum(m.sender != self.client.me for m in rows)
 
     def unread(self) -> Mapping[str, int]:
         """Names with unread messages."""
@@ -280,7 +294,7 @@ class Talk:
         if message.id in self._typed:
             self._typed.discard(message.id)
         elif message.conversation == self.open:
-            if self._opening != self.open:
+            if self.open not in self._opening:
                 self.show_messages([message], live=True)
         elif message.sender != self.client.me:
             self._count(message.conversation)
