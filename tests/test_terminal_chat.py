@@ -15,6 +15,8 @@ from imd.client import Client
 from tests.process import Server
 from tests.terminal import Terminal, imd, terminal_environment
 
+pytestmark = pytest.mark.limit(120)
+
 
 @pytest_twisted.async_yield_fixture()
 async def server() -> AsyncIterator[Server]:
@@ -81,7 +83,6 @@ def people(server: Server, tmp_path: Path) -> Iterator[People]:
     these.close()
 
 
-@pytest.mark.limit(90)
 async def test_two_people_become_friends_talk_and_see_how_far_it_got(people: People) -> None:
     alice, bob = await people.friends()
     alice.enter("good morning")
@@ -103,7 +104,6 @@ async def test_two_people_become_friends_talk_and_see_how_far_it_got(people: Peo
     await bob.hides("unread: alice")
 
 
-@pytest.mark.limit(90)
 async def test_the_server_dies_and_nothing_is_lost_or_doubled(
     people: People, server: Server
 ) -> None:
@@ -122,7 +122,6 @@ async def test_the_server_dies_and_nothing_is_lost_or_doubled(
     assert alice.text.count("written while it was down") == 1
 
 
-@pytest.mark.limit(90)
 async def test_what_a_killed_client_could_not_send_goes_out_at_the_next_start(
     people: People, server: Server
 ) -> None:
@@ -140,7 +139,6 @@ async def test_what_a_killed_client_could_not_send_goes_out_at_the_next_start(
     await alice.shows("last message: ✓✓ read")
 
 
-@pytest.mark.limit(90)
 async def test_a_refused_message_is_told(people: People) -> None:
     alice, bob = await people.friends()
     bob.enter("/block alice")
@@ -151,7 +149,6 @@ async def test_a_refused_message_is_told(people: People) -> None:
     await bob.shows("no longer blocked")
 
 
-@pytest.mark.limit(90)
 async def test_hostile_text_does_not_reach_the_terminal(people: People, server: Server) -> None:
     alice, _ = await people.friends()
     evil = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\n12:00 alice: forged\r\x08" + "\u0300" * 40
@@ -168,7 +165,6 @@ async def test_hostile_text_does_not_reach_the_terminal(people: People, server: 
     assert not any(line.startswith("12:00") for line in alice.lines())
 
 
-@pytest.mark.limit(90)
 async def test_keys_tab_control_c_and_a_narrow_window(people: People) -> None:
     alice, bob = await people.friends()
     alice.type("/fri\t")
@@ -186,7 +182,6 @@ async def test_keys_tab_control_c_and_a_narrow_window(people: People) -> None:
     await alice.shows("/nonsense: no such command")
 
 
-@pytest.mark.limit(90)
 async def test_devices_password_and_logout(people: People, server: Server) -> None:
     alice, bob = await people.friends()
     second = people.chat("alice", "--instance", "second")
@@ -211,7 +206,6 @@ async def test_devices_password_and_logout(people: People, server: Server) -> No
     assert b"new one" not in alice.raw
 
 
-@pytest.mark.limit(90)
 async def test_two_processes_do_not_share_a_state(people: People) -> None:
     alice = people.chat("alice")
     await alice.shows("online")
@@ -220,7 +214,6 @@ async def test_two_processes_do_not_share_a_state(people: People) -> None:
     assert f"is in use by process {alice.pid}" in second.text.replace("\n", "")
 
 
-@pytest.mark.limit(90)
 async def test_the_token_is_kept_for_the_owner_only(people: People) -> None:
     alice = people.chat("alice")
     await alice.shows("online")
@@ -238,7 +231,6 @@ async def test_the_token_is_kept_for_the_owner_only(people: People) -> None:
     assert await again.ends() == 0
 
 
-@pytest.mark.limit(90)
 async def test_a_password_is_asked_for_and_not_shown(people: People) -> None:
     url = people.options("alice")[:4]
     alice = people.start("alice", "chat", "--register", *url)
@@ -250,7 +242,6 @@ async def test_a_password_is_asked_for_and_not_shown(people: People) -> None:
     assert b"typed secret" not in alice.raw
 
 
-@pytest.mark.limit(90)
 async def test_a_dumb_terminal_gets_lines_and_no_escape(people: People) -> None:
     alice, bob = await people.friends()
     bob.type("\x04")
@@ -267,7 +258,6 @@ async def test_a_dumb_terminal_gets_lines_and_no_escape(people: People) -> None:
     assert await bob.ends() == 0
 
 
-@pytest.mark.limit(90)
 async def test_lines_from_a_pipe_are_carried_out_one_after_the_other(people: People) -> None:
     alice, _ = await people.friends()
     command = imd("chat", "--instance", "pipe", *people.options("bob"))

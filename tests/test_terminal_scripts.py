@@ -19,7 +19,7 @@ from tests.process import Server
 from tests.terminal import imd, terminal_environment
 
 ID = "0191AAAA-0000-7000-8000-0000000000FF"
-pytestmark = pytest.mark.limit(90)
+pytestmark = pytest.mark.limit(120)
 
 
 class Shell:
@@ -140,7 +140,7 @@ async def test_run_again_with_the_same_id_is_one_message(shell: Shell) -> None:
 
 async def test_the_receipt_that_was_asked_for_decides(shell: Shell) -> None:
     code, _, err = await shell.run(
-        "alice", "send", "bob", "hi", "--wait", "delivered", "--timeout", "1"
+        "alice", "send", "bob", "hi", "--wait", "delivered", "--timeout", "5"
     )
     assert (code, "not delivered in time" in err) == (75, True)
     waiting = shell.start("alice", "send", "bob", "ho", "--wait", "read", "--timeout", "60")
@@ -164,31 +164,20 @@ async def test_a_message_is_kept_while_the_server_is_away(shell: Shell) -> None:
     assert await shell.texts("bob") == ["first", "kept", "second"]
 
 
-async def test_each_reason_has_its_exit_code(shell: Shell, tmp_path: Path) -> None:
+async def test_each_reason_of_the_server_has_its_exit_code(shell: Shell, tmp_path: Path) -> None:
     bad = tmp_path / "bad"
     bad.write_text("wrong")
     codes = {
         ("send", "nobody", "hi"): 67,
-        ("send", "bob", " \n"): 65,
         ("send", "bob", "x" * 70_000): 65,
         ("send", "bob", "hi", "--password-file", str(bad), "--instance", "x"): 77,
         ("send", "bob", "hi", "--password-file", "/nonexistent", "--instance", "x"): 66,
-        ("send", "bob", "hi", "--config", "/nonexistent"): 78,
-        ("send", "bob", "hi", "--id", "no"): 64,
-        ("send", "bob", "hi", "--timeout", "-1"): 64,
-        ("send", "bob", "hi", "--lines"): 64,
-        ("send",): 64,
         ("tail", "--once", "nobody"): 67,
-        ("tail", "--bogus"): 64,
     }
     for arguments, expected in codes.items():
         code, out, err = await shell.run("alice", *arguments)
         assert (code, out) == (expected, ""), (arguments, err)
         assert "Traceback" not in err
-    private = tmp_path / "file"
-    private.write_text("")
-    state = {"XDG_STATE_HOME": str(private)}
-    assert (await shell.run("alice", "send", "bob", "hi", env=state))[0] == 73
 
 
 async def test_a_line_that_was_not_written_comes_again(shell: Shell) -> None:
@@ -203,7 +192,7 @@ async def test_a_line_that_was_not_written_comes_again(shell: Shell) -> None:
         code, _, err = await shell.run("bob", "tail", stdout=broken)
     assert (code, err) == (141, "")
     code, _, err = await shell.run(
-        "alice", "send", "bob", "three", "--wait", "delivered", "--timeout", "1"
+        "alice", "send", "bob", "three", "--wait", "delivered", "--timeout", "5"
     )
     assert code == 75
     assert await shell.texts("bob") == ["one", "two", "three"]

@@ -7,10 +7,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from imd.client import Disconnected, LoginFailed
-from imd.client.system import new_id
 from imd.tasks import sleep
 from imd.terminal import grammar
 from imd.terminal.grammar import Misread
@@ -19,20 +16,12 @@ from imd.terminal.rendering import device_lines, friend_lines
 if TYPE_CHECKING:
     from imd.terminal.talk import Talk
 
-__all__ = ("ACTS", "body", "new_id")
-
 Act = Callable[["Talk", str], Coroutine[Any, Any, None]]
 
 #: Messages that ``/history`` shows, usually and at most.
 PAGE, MOST = 20, 200
 #: Seconds that a script waits for a conversation to be found.
 FOUND_SECONDS = 2.0
-
-
-def body(data: bytes) -> Mapping[str, Any]:
-    """A body of the outbox."""
-    value: Mapping[str, Any] = msgspec.json.decode(data)
-    return value
 
 
 async def _to(talk: Talk, name: str) -> None:

@@ -18,12 +18,12 @@ CREDENTIAL = "imd-password"
 
 
 def password(access: Access, known: bool, environment: Mapping[str, str]) -> str | None:
-    """The password; None if none is needed, because a login is ``known``, and none is at hand.
+    """The password; None if a login is ``known``, so that none is needed, and none is at hand.
 
     Raises ``Ending`` if there is no way to get it.
     """
     path = _file(access, environment)
-    if path is not None:
+    if path is not None and not (known and not path.exists()):
         return _read(path)
     return None if known else ask(f"password of {access.user}: ", access.register)
 

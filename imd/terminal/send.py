@@ -88,7 +88,7 @@ def _uuid(text: str) -> str:
 
 
 def _task(given: argparse.Namespace) -> Task:
-    text = None if given.text == "-" else given.text
+    text = None if given.text in (None, "-") else _decoded(os.fsencode(given.text))
     if text is None and not given.lines:
         text = _decoded(sys.stdin.buffer.read()).rstrip("\n")
     if text is not None and given.lines:

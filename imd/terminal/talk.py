@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from msgspec import Struct
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from imd.client import Client, Disconnected, LoginFailed, Message, Refused, Sent
+from imd.client import Client, Disconnected, LoginFailed, Message, Refused
+from imd.client.system import new_id
 from imd.tasks import sleep, spawn
 from imd.terminal import acts, grammar
 from imd.terminal.codes import Exit
 from imd.terminal.escapes import visible
 from imd.terminal.grammar import COMMANDS, Misread
+from imd.terminal.mine import Mine, Outgoing
 from imd.terminal.rendering import MANY, Shown, content, counted, spoken, status_line
 from imd.terminal.screen import Screen
 
@@ -28,16 +29,6 @@ HURRIED, PATIENT = 2.0, 30.0
 PREVIEW = 60
 
 _log = Logger()
-
-
-class Mine(Struct):
-    """A message of mine: pending until ``seq`` is known."""
-
-    id: str
-    conversation: int
-    text: str
-    at: int
-    seq: int = 0
 
 
 class Talk:
@@ -60,9 +51,7 @@ class Talk:
         self._unread: dict[int, int] = {}
         self._names: set[str] = set()
         self._asked: set[str] = set()
-        #: My messages that are not acknowledged, and the last one of each conversation.
-        self._pending: dict[str, Mine] = {}
-        self._last: dict[int, Mine] = {}
+        self._mine = Outgoing(client, self._changed, self._refused)
         #: Ids of messages that this run has shown when they were typed.
         self._typed: set[str] = set()
         self._told = ""
@@ -78,7 +67,9 @@ class Talk:
         """Read and carry out lines until the person, or the client, has had enough."""
         screen = self.screen
         self.client.finished().addCallback(lambda _: screen.close())
-        self._restore()
+        self._mine.restore()
+        for conversation in self.client.conversations:
+            self._count(conversation)
         if screen.patient:
             await self._arrived()
         else:
@@ -156,41 +147,15 @@ class Talk:
         if self.open is None:
             raise Misread("to whom? /to NAME")
         text = text.encode("utf-8", "replace").decode()
-        id = acts.new_id()
-        mine = Mine(id, self.open, text, int(time.time() * 1000))
-        self._typed.add(id)
-        self._follow(mine)
+        mine = Mine(new_id(), self.open, text, int(time.time() * 1000))
+        self._typed.add(mine.id)
+        self._mine.send(mine)
         if self.open not in self._opening:
             self._show(self._shown(mine.at, "me", text))
 
-    def _follow(self, mine: Mine) -> None:
-        """Send ``mine`` (again, with the same id), and notice what becomes of it."""
-        self._pending[mine.id] = self._last[mine.conversation] = mine
-        sending = self.client.send(mine.conversation, mine.text, id=mine.id)
-        sending.addCallbacks(self._sent, self._not_sent, errbackArgs=(mine,))
-        self._changed()
-
-    def _sent(self, sent: Sent) -> None:
-        mine = self._pending.pop(sent.id)
-        mine.seq = sent.seq
-        self._changed()
-
-    def _not_sent(self, failure: Any, mine: Mine) -> None:
-        if failure.check(Refused):
-            self._pending.pop(mine.id, None)
-            if self._last.get(mine.conversation) is mine:
-                del self._last[mine.conversation]
-            name = self.name_of(mine.conversation)
-            self.note(f"NOT SENT to {name}: {failure.value}: {_short(mine.text)}")
-            self._changed()
-
-    def _restore(self) -> None:
-        """Follow what an earlier run could not send, and count what was not read."""
-        for entry in self.client.store.load().outbox:
-            text = content(entry.kind, acts.body(entry.body))
-            self._follow(Mine(entry.id, entry.conversation, text, entry.since))
-        for conversation in self.client.conversations:
-            self._count(conversation)
+    def _refused(self, mine: Mine, error: Refused) -> None:
+        name = self.name_of(mine.conversation)
+        self.note(f"NOT SENT to {name}: {error}: {_short(mine.text)}")
 
     # -- conversations
 
@@ -211,9 +176,8 @@ class Talk:
             self.note(f"conversation with {self.name_of(conversation)}")
             top = older[-1].seq if older else 0
             self.show_messages([*older, *self.client.store.messages(conversation, top)])
-            for waiting in self._pending.values():
-                if waiting.conversation == conversation:
-                    self._show(self._shown(waiting.at, "me", waiting.text, "pending"))
+            for waiting in self._mine.waiting(conversation):
+                self._show(self._shown(waiting.at, "me", waiting.text, "pending"))
             self._changed()
 
     async def older(self, conversation: int, before: int, count: int) -> Sequence[Message]:
@@ -245,16 +209,10 @@ class Talk:
             seen = self.oldest.get(message.conversation, message.seq)
             self.oldest[message.conversation] = min(seen, message.seq)
             if mine:
-                self._mine(message, text)
+                self._mine.seen(message, text)
         if messages:
             self.client.read(messages[-1])
             self._count(messages[-1].conversation)
-
-    def _mine(self, message: Message, text: str) -> None:
-        last = self._last.get(message.conversation)
-        if last is None or 0 < last.seq < message.seq:
-            mine = Mine(message.id, message.conversation, text, message.at, message.seq)
-            self._last[message.conversation] = mine
 
     def name_of(self, conversation: int, user: int | None = None) -> str:
         """The name of the other member, or of a certain one."""
@@ -362,13 +320,8 @@ class Talk:
         self.screen.refresh()
 
     def _stage(self) -> str:
-        last = None if self.open is None else self._last.get(self.open)
-        if last is None:
-            return ""
-        if not last.seq:
-            return self.screen.ticks["pending"]
-        sent = Sent(last.id, last.conversation, last.seq, last.at)
-        return self.screen.ticks[self.client.status(sent)]
+        stage = self._mine.stage(self.open)
+        return self.screen.ticks[stage] if stage else ""
 
     # -- Sources
 
