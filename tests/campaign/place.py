@@ -31,6 +31,9 @@ from tests.servers import Postgres, Redis
 
 #: Seconds that PostgreSQL or Redis may take to come back.
 PATIENCE = 60.0
+#: Where the files of the devices are, if it exists: nothing here takes the power away, and a
+#: hundred devices that wait for one disk would only hold each other up.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - names are random
 
 
 class Watched(Server):
@@ -129,7 +132,7 @@ class Place:
     def __init__(
         self, engines: Engines, chance: random.Random, variant: str = "", limits: str = ""
     ) -> None:
-        self._top = tempfile.TemporaryDirectory(prefix="imd-campaign-")
+        self._top = tempfile.TemporaryDirectory(prefix="imd-campaign-", dir=MEMORY)
         self.directory = Path(self._top.name)
         self.engines = engines
         self._chance = chance
