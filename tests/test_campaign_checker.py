@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from msgspec import structs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd.transfer.backlog import Backlog
 from tests.campaign import history as h
 from tests.campaign.checker import check
-from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Log, Probe, Row
+from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Gauge, Log, Probe, Row
+from tests.campaign.gauges import look
 from tests.campaign.sample import MALLORY, SYNC, change, device, drop, evidence, put
 
 ONE = (7, 1, 1, "a", b"one")
@@ -336,3 +339,21 @@ class ServerTests(CheckerTestCase):
         self.found.quiet = SYNC + 1
         put(self.of("bob-1"), h.Told(55.0, 7, 3, True))
         self.assert_caught(19)
+
+
+class BoundsTests(CheckerTestCase):
+    def test_a_queue_beyond_its_limit(self) -> None:
+        self.found.gauges["connector-0"] = [Gauge("messages in lanes", 2001, 2000)]
+        self.assert_caught(14)
+
+    def test_a_queue_that_grows_is_seen_from_within(self) -> None:
+        queue: Backlog[bytes] = Backlog(2)
+        queue._items.extend([(b"x", 1)] * 3)
+        seen = [gauge for gauge in look() if gauge.value > gauge.limit]
+        self.assertIn("hints in a backlog", {gauge.name for gauge in seen})
+
+    def test_deferreds_that_nobody_calls_are_seen_from_within(self) -> None:
+        before = {gauge.name: gauge.value for gauge in look()}
+        forgotten = [Deferred[None]() for _ in range(1000)]
+        after = {gauge.name: gauge.value for gauge in look()}
+        self.assertGreaterEqual(after["deferreds"] - before["deferreds"], len(forgotten))

@@ -35,7 +35,7 @@ ORACLES: dict[int, tuple[Oracle, ...]] = {
     11: (safety.receipts_are_true, safety.refused_is_not_stored),
     12: (safety.nobody_else_knows, safety.who_are_no_friends_write_nothing),
     13: (safety.heads_are_complete,),
-    14: (liveness.no_tracebacks, liveness.no_misunderstandings),
+    14: (liveness.no_tracebacks, liveness.no_misunderstandings, liveness.all_is_bounded),
     15: (liveness.no_deadlocks,),
     16: (liveness.everything_arrived, liveness.everything_was_answered),
     17: (liveness.receipts_converged,),

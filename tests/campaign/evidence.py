@@ -61,6 +61,14 @@ class Entry(Struct, frozen=True):
     leased: bool
 
 
+class Gauge(Struct, frozen=True, gc=False):
+    """How much there was of something that has a limit, in one look."""
+
+    name: str
+    value: int
+    limit: int
+
+
 class Apart(Struct, frozen=True):
     """The members of a conversation were no friends, from a time to another."""
 
@@ -81,6 +89,8 @@ class Evidence(Struct):
     apart: list[Apart] = []
     #: From then on nothing had to be repaired any more; 0 if nobody waited for that.
     quiet: float = 0.0
+    #: What was found in each process, and in user status.
+    gauges: dict[str, list[Gauge]] = {}
     #: What each process has printed, by its name.
     output: dict[str, str] = {}
     #: Processes that ended although nobody killed them, and failures of the clients.

@@ -46,6 +46,14 @@ def no_misunderstandings(book: Book) -> Iterator[str]:
             yield f"{history.name}: {blamed.why}"
 
 
+def all_is_bounded(book: Book) -> Iterator[str]:
+    """14: buffers, maps, queues and keys stay below their limits, and nothing is forgotten."""
+    for where, gauges in book.evidence.gauges.items():
+        for gauge in gauges:
+            if gauge.value > gauge.limit:
+                yield f"{where}: {gauge.value} {gauge.name}, at most {gauge.limit}"
+
+
 def no_deadlocks(book: Book) -> Iterator[str]:
     """15: neither deadlocks nor unique violations."""
     for found in _CONFLICT.finditer(book.evidence.output.get("postgres", "")):

@@ -16,7 +16,7 @@ from imd.tasks import sleep
 from tests.campaign import dump
 from tests.campaign.checker import Violation, check
 from tests.campaign.device import Device, now, ready
-from tests.campaign.evidence import Apart, Evidence, Probe
+from tests.campaign.evidence import Apart, Evidence, Gauge, Probe
 from tests.campaign.history import Acked, History, Told
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.place import Engines, Place
@@ -72,6 +72,7 @@ class Campaign:
         self._seconds: dict[str, float] = {}
         self._talked = 0.0
         self._quiet = 0.0
+        self._keys: list[Gauge] = []
         self._apart: list[Apart] = []
 
     async def run(self) -> Outcome:
@@ -175,6 +176,11 @@ class Campaign:
         found = await deferToThread(dump.probe, engines.postgres.url(self._place.database))
         if found is not None:
             self._probes.append(found)
+        keys = await deferToThread(dump.keys, engines.redis)
+        # The entries of each user, and a lease of each node that lived; a name of its own each.
+        nodes = sum(each.lives for each in self._place.connectors)
+        most = self._plan.sizes.users + nodes
+        self._keys.append(Gauge("keys", keys, most))
 
     async def _talk(self) -> None:
         began = reactor.seconds()
@@ -248,6 +254,7 @@ class Campaign:
             entries=entries,
             apart=self._apart,
             quiet=self._quiet,
+            gauges={**place.gauges(), "user status": self._keys},
             output=place.output(),
             accidents=[*accidents, *self._failures],
         )

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
+from imd.ops import monotonic
+
 
 def mark_on_write() -> None:
     """Take what was pushed to a client for delivered."""
@@ -92,10 +94,26 @@ VARIANTS: dict[str, Callable[[], None]] = {
 }
 
 
-def run(variant: str) -> None:
-    """Be ``twistd`` with the variant."""
-    VARIANTS[variant]()
+def run(variant: str, gauges: str) -> None:
+    """Be ``twistd``, with the variant if one is named, and write down what is found in it."""
+    monotonic.install()
+    _watched(gauges)
+    if variant:
+        VARIANTS[variant]()
     sys.argv[0] = "twistd"
     from twisted.scripts.twistd import run as twistd
 
     twistd()
+
+
+def _watched(path: str) -> None:
+    from imd import daemon
+    from tests.campaign import gauges
+
+    process = daemon.process
+
+    def watched(settings: Any, reactor: Any) -> Any:
+        gauges.watch(path, reactor)
+        return process(settings, reactor)
+
+    daemon.process = watched
