@@ -34,7 +34,7 @@ class CorrectRunTests(CheckerTestCase):
         self.assertEqual(check(self.found), [])
 
     def test_a_message_is_shown_again_after_a_crash_before_it_was_handled(self) -> None:
-        again = h.Place(7, 0, 3, 2, 3)
+        again = h.Place(7, 0, 3, 2, 3, ((1, 3, 0), (2, 2, 2)))
         crashed = [h.Crashed(45.0), h.Began(46.0, (again,))]
         put(self.of("bob-2"), *crashed, h.Displayed(46.1, 7, 3, 2, "c", b"yes"))
         # The sync comes before the crash in the history, so the new life asks once more.
@@ -113,6 +113,23 @@ class LossTests(CheckerTestCase):
         news = (h.Seen, h.Stored, h.Displayed)
         events[:] = [e for e in events if not (isinstance(e, news) and e.seq == 3)]
         change(events, h.Told, 1, last=2)
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_what_another_device_has_just_heard(self) -> None:
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
+        row = Row(7, 4, 1, 11, "d", b"four", 54.9)
+        self.found.rows.append(row)
+        put(self.of("alice-1"), h.Acked(54.999, 7, "d", 4))
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_what_a_probe_has_read(self) -> None:
+        self.found.probes.append(Probe(54.9, (), (), ((7, 4),)))
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_a_cursor(self) -> None:
+        put(self.of("bob-1"), h.Cursors(54.9, 7, 1, 3, 1))
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
         self.assert_caught(13)
 
     def test_a_crash_that_forgets_what_the_token_covers(self) -> None:

@@ -43,7 +43,8 @@ def probe(url: str) -> Probe | None:
     try:
         torn = tuple(id for (id,) in _ask(db, _TORN))
         cursors = tuple(Cursor(*row) for row in _ask(db, _CURSORS))
-        return Probe(time.time(), cursors, torn)
+        lasts = tuple((row[0], row[1]) for row in _ask(db, _LOGS))
+        return Probe(time.time(), cursors, torn, lasts)
     except psycopg2.ProgrammingError:
         raise
     except psycopg2.Error:

@@ -43,12 +43,14 @@ class Cursor(Struct, frozen=True, gc=False):
 class Probe(Struct, frozen=True):
     """A look into the database during the run, in one snapshot.
 
-    ``torn`` are conversations whose ``last`` is not the number of their messages.
+    ``torn`` are conversations whose ``floor`` and ``last`` are not those of their messages, and
+    ``lasts`` all conversations with their ``last``.
     """
 
     at: float
     cursors: tuple[Cursor, ...]
     torn: tuple[int, ...]
+    lasts: tuple[tuple[int, int], ...] = ()
 
 
 class Entry(Struct, frozen=True):

@@ -22,6 +22,8 @@ class Place(Struct, frozen=True, gc=False):
     have: int
     handled: int
     known: int
+    #: User, delivered, read: what the client knows of the cursors of all members.
+    cursors: tuple[tuple[int, int, int], ...] = ()
 
 
 class Began(Event, frozen=True, gc=False):

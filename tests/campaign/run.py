@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from msgspec import Struct
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -21,7 +21,7 @@ from tests.campaign.history import Acked, History, Told
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.place import Engines, Place
 from tests.campaign.plan import Plan, Send, stream
-from tests.campaign.quarrels import Pair, Quarrels
+from tests.campaign.quarrels import Pair, Quarrels, befriend
 from tests.process import reactor
 
 #: Seconds until every client has to be connected again, and until all is converged after that:
@@ -29,6 +29,8 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Pairs that become friends at once, and seconds until everybody has to have heard of it.
+MEETINGS, ACQUAINTED = 16, 30.0
 #: Seconds in which a sweep may still find what was told in another way, and in which none may.
 LAST_SWEEP, QUIET = 5.5, 5.0
 #: Seconds between two looks into the database.
@@ -115,11 +117,11 @@ class Campaign:
             for device in turn:
                 device.start()
             await ready(turn)
-        pairs = self._plan.friends
-        ids = await gatherResults([Deferred.fromCoroutine(self._befriend(*p)) for p in pairs])
-        self._conversations = dict(zip(pairs, ids, strict=True))
+        pairs, some = self._plan.friends, DeferredSemaphore(MEETINGS)
+        await gatherResults([some.run(self._befriend, *pair) for pair in pairs])
+        await _until(self._acquainted, ACQUAINTED)
+        self._conversations = {pair: self._between(*pair) for pair in pairs}
         self._places = [self._seen_by(user) for user in range(sizes.users)]
-        await _until(self._acquainted, 30.0)
 
     def _device(self, number: int) -> Device:
         user = number // self._plan.sizes.devices
@@ -128,12 +130,13 @@ class Campaign:
         chance = stream(self._plan.seed, f"device-{number}")
         return Device(self._place.url, f"user-{user:03}", number, chance, file)
 
-    async def _befriend(self, one: int, other: int) -> int:
-        asking, asked = self._of(one)[0].client, self._of(other)[0].client
-        await asking.friends.add(asked.name)
-        friend = await asked.friends.accept(asking.name)
-        conversation: int = friend["conv"]
-        return conversation
+    def _befriend(self, one: int, other: int) -> Deferred[None]:
+        return Deferred.fromCoroutine(befriend(self._of(one), self._of(other)))
+
+    def _between(self, one: int, other: int) -> int:
+        """The conversation of two users; 0 if the first has not heard of it yet."""
+        found, peer = self._of(one)[0].client.conversations, self._of(other)[0].client.me
+        return next((c.id for c in found.values() if c.peers[0].user == peer), 0)
 
     def _of(self, user: int) -> list[Device]:
         each = self._plan.sizes.devices
@@ -141,8 +144,8 @@ class Campaign:
 
     def _acquainted(self) -> bool:
         return all(
-            id in device.client.conversations
-            for pair, id in self._conversations.items()
+            self._between(*pair) in device.client.conversations
+            for pair in self._plan.friends
             for user in pair
             for device in self._of(user)
         )
