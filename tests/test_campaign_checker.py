@@ -45,6 +45,10 @@ class CorrectRunTests(CheckerTestCase):
         put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3), h.Crashed(55.1))
         self.assertEqual(check(self.found), [])
 
+    def test_a_message_may_be_lost_long_before_a_crash_if_nothing_was_stored_since(self) -> None:
+        put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3), h.Crashed(95.1))
+        self.assertEqual(check(self.found), [])
+
     def test_two_devices_that_give_the_same_answer_share_a_row(self) -> None:
         wrote = h.Wrote(31.0, 7, "c", b"yes", 2)
         told = [h.Acked(31.2, 7, "c", 3), h.Settled(31.2, "c", 3)]
@@ -90,6 +94,12 @@ class LossTests(CheckerTestCase):
 
     def test_a_message_that_vanished_before_the_outbox(self) -> None:
         put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3))
+        self.assert_caught(16)
+
+    def test_a_message_that_vanished_although_a_later_one_was_stored(self) -> None:
+        wrote = [h.Wrote(55.0, 7, "d", b"x", 3), h.Wrote(55.0, 7, "e", b"y", 3)]
+        told = [h.Kept(55.1, 7, "e"), h.Settled(55.2, "e", 0), h.Crashed(55.3)]
+        put(self.of("bob-2"), *wrote, *told)
         self.assert_caught(16)
 
     def test_a_client_that_gave_up(self) -> None:

@@ -36,8 +36,9 @@ UNSENT = 4 * 1024 * 1024
 DIRTY = 1000
 #: Calls of a broker without an answer: blobs of a few peers, a ping, an attach.
 UNANSWERED = 32
-#: Deferreds that wait: of each session, and of everything else.
-DEFERREDS_EACH, DEFERREDS = 4, 200
+#: Deferreds that wait: of each connection (a request that waits is a chain of half a dozen), and
+#: of everything else.  One for each message would be found.
+DEFERREDS_EACH, DEFERREDS = 16, 400
 
 Found = Mapping[type[Any], list[Any]]
 

@@ -29,6 +29,8 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Messages that are sent in one turn at most, if the clients are behind the plan.
+BURST = 20
 #: Pairs that become friends at once, and seconds until everybody has to have heard of it.
 MEETINGS, ACQUAINTED = 16, 30.0
 #: Seconds in which a sweep may still find what was told in another way, and in which none may.
@@ -189,8 +191,8 @@ class Campaign:
         began = reactor.seconds()
         for n, send in enumerate(self._plan.sends):
             wait = began + send.at - reactor.seconds()
-            if wait > 0:
-                await sleep(reactor, wait)
+            if wait > 0 or n % BURST == 0:
+                await sleep(reactor, max(wait, 0.0))
             self._devices[send.device].send(self._where(send), f"message {n}")
         self._talked = reactor.seconds()
 

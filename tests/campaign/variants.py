@@ -86,11 +86,28 @@ def heads_first() -> None:
     Online.enter = late  # type: ignore[assignment]
 
 
+def newest_as_token() -> None:
+    """Take the newest transaction for a token, as ``id >`` does: those under way are skipped.
+
+    Commits take their time, as on a busy machine.
+    """
+    from imd.storage import postgres_messages, postgres_reads
+
+    for name in ("_ALL", "_ONLY", "_FEED"):
+        sql = getattr(postgres_reads, name)
+        assert "pg_snapshot_xmin" in sql
+        setattr(postgres_reads, name, sql.replace("pg_snapshot_xmin", "pg_snapshot_xmax"))
+    postgres_messages._APPEND = f"""
+WITH a AS MATERIALIZED ({postgres_messages._APPEND}),
+s AS MATERIALIZED (SELECT pg_sleep(0.5) FROM a LIMIT 1) SELECT a.* FROM a, s"""
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "mark-on-write": mark_on_write,
     "ack-before-commit": ack_before_commit,
     "purge-a-middle": purge_a_middle,
     "heads-first": heads_first,
+    "newest-as-token": newest_as_token,
 }
 
 
