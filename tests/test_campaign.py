@@ -17,6 +17,9 @@ SEED = "100"
 #: What a variant is shown with: faults that do not matter would only take time.
 TINY = Sizes(users=4, devices=2, messages=150, seconds=3.0, every=0.0)
 
+#: Few messages and many short absences: what is missed is not covered by what comes next.
+ABSENT = Sizes(4, 2, 100, 10.0, every=0.15, peace=0.0, only=("crash-device", "drop-device"))
+
 
 @pytest.fixture(scope="module")
 def engines() -> Iterator[Engines]:
@@ -61,3 +64,8 @@ async def test_delivered_on_a_write_to_the_socket_is_caught(engines: Engines) ->
 @pytest.mark.limit(90)
 async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "ack-before-commit") >= {8}
+
+
+@pytest.mark.limit(120)
+async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
+    assert await oracles(ABSENT, engines, "newest-as-token") >= {13}

@@ -89,7 +89,8 @@ def heads_first() -> None:
 def newest_as_token() -> None:
     """Take the newest transaction for a token, as ``id >`` does: those under way are skipped.
 
-    Commits take their time, as on a busy machine.
+    Commits take their time, as on a busy machine; those of cursors more, because a cursor that
+    follows a message would bring its conversation back into the heads.
     """
     from imd.storage import postgres_messages, postgres_reads
 
@@ -100,6 +101,9 @@ def newest_as_token() -> None:
     postgres_messages._APPEND = f"""
 WITH a AS MATERIALIZED ({postgres_messages._APPEND}),
 s AS MATERIALIZED (SELECT pg_sleep(0.5) FROM a LIMIT 1) SELECT a.* FROM a, s"""
+    advance = postgres_messages._ADVANCE
+    assert advance.endswith("FROM moved")
+    postgres_messages._ADVANCE = f"{advance}, (SELECT pg_sleep(0.4)) AS s"
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
