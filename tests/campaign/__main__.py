@@ -20,7 +20,7 @@ from imd.ops import monotonic
 
 monotonic.install()
 
-from tests.campaign.evidence import save  # noqa: E402 - they install the reactor
+from tests.campaign.evidence import Evidence, save  # noqa: E402 - they install the reactor
 from tests.campaign.place import Engines  # noqa: E402
 from tests.campaign.plan import FAULTS, Sizes, plan  # noqa: E402
 from tests.campaign.run import Campaign, Outcome  # noqa: E402
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     async def all_seeds() -> None:
         for seed in seeds(options.seeds):
             outcomes.append(await one(seed, options, engines))
-            outcomes[-1].evidence.histories.clear()
+            outcomes[-1].evidence = Evidence([], [], [], [])
 
     def begin() -> None:
         done = Deferred.fromCoroutine(all_seeds())
