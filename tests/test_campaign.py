@@ -112,3 +112,9 @@ async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
 @pytest.mark.limit(120)
 async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
     assert await oracles(ABSENT, engines, "newest-as-token") >= {13}
+
+
+@pytest.mark.limit(90)
+async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
+    sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
+    assert await oracles(sizes, engines, "any-lock-order") >= {15}

@@ -55,6 +55,11 @@ class CorrectRunTests(CheckerTestCase):
         put(self.of("bob-2"), wrote, h.Kept(31.1, 7, "c"), *told)
         self.assertEqual(check(self.found), [])
 
+    def test_an_answer_may_be_refused_to_one_device_and_then_accepted_from_another(self) -> None:
+        refused = [h.Nacked(29.0, "c", "forbidden"), h.Settled(29.0, "c", 0)]
+        put(self.of("bob-2"), h.Wrote(28.0, 7, "c", b"yes", 2), h.Kept(28.1, 7, "c"), *refused)
+        self.assertEqual(check(self.found), [])
+
 
 class LossTests(CheckerTestCase):
     def test_an_acked_message_that_is_not_stored(self) -> None:

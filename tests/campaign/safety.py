@@ -214,8 +214,10 @@ def refused_is_not_stored(book: Book) -> Iterator[str]:
         refused = {event.id for event in history.of(Nacked)}
         refused |= {event.id for event in history.of(Settled) if event.seq == 0}
         for wrote in history.of(Wrote):
-            place = (wrote.conversation, history.user, wrote.id)
-            if wrote.id in refused and place in book.places:
+            seq = book.places.get((wrote.conversation, history.user, wrote.id))
+            if wrote.id not in refused or seq is None:
+                continue
+            if book.rows[wrote.conversation, seq].device == history.device:
                 yield f"{history.name}: {wrote.id} was refused and stored"
 
 

@@ -106,11 +106,34 @@ s AS MATERIALIZED (SELECT pg_sleep(0.5) FROM a LIMIT 1) SELECT a.* FROM a, s"""
     postgres_messages._ADVANCE = f"{advance}, (SELECT pg_sleep(0.4)) AS s"
 
 
+def any_lock_order() -> None:
+    """Lock conversations in whatever order they come."""
+    from imd.storage import postgres_messages
+
+    append = postgres_messages.append
+    lock = "SELECT FROM conversation WHERE id = %s FOR NO KEY UPDATE"
+
+    async def unordered(db: Any, batch: Any, at: int) -> Any:
+        await db.query("BEGIN")
+        try:
+            for id in dict.fromkeys(message.conversation for message in batch):
+                await db.query(lock, (id,))
+            result = await append(db, batch, at)
+        except Exception:
+            await db.query("ROLLBACK")
+            raise
+        await db.query("COMMIT")
+        return result
+
+    postgres_messages.append = unordered
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "mark-on-write": mark_on_write,
     "ack-before-commit": ack_before_commit,
     "purge-a-middle": purge_a_middle,
     "heads-first": heads_first,
+    "any-lock-order": any_lock_order,
     "newest-as-token": newest_as_token,
 }
 
