@@ -42,9 +42,13 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     listen: str = LISTEN
     data: str = "./imd-data"
     store: str = "sqlite"
+    #: A file with the URL, in place of ``store``.
+    store_file: str = field(name="store-file", default="")
     #: Serve even where PostgreSQL may lose commits in a crash; in the file only.
     unsafe_durability: bool = field(name="unsafe-durability", default=False)
     status: str = "memory"
+    #: A file with the URL, in place of ``status``.
+    status_file: str = field(name="status-file", default="")
     files: str = ""
     transfer: tuple[str, ...] = ()
     transfer_listen: str = field(name="transfer-listen", default="")
@@ -82,26 +86,56 @@ def load(options: Mapping[str, Any], path: str | None) -> Settings:
 
 def merge(options: Mapping[str, Any], path: str | None) -> Settings:
     """As ``load``, for tools that need only some of the settings and check those themselves."""
-    return _convert((_read(Path(path)) if path else {}) | dict(options))
+    settings = _convert((_read(Path(path)) if path else {}) | dict(options))
+    for key in ("store", "status"):
+        settings = _handed_over(settings, key)
+    return settings
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _handed_over(settings: Settings, key: str) -> Settings:
+    """With the URL that a file holds, where one is named."""
+    path = getattr(settings, f"{key}_file")
+    if not path:
+        return settings
+    if getattr(settings, key) != getattr(Settings(), key):
+        raise ConfigError(f"{key}-file", f"stands beside {key}; leave one of them out")
+    text, mode = _open(f"{key}-file", Path(path))
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_credential(Path(path)):
+        raise ConfigError(f"{key}-file", f"others can read {path}; run: chmod 600 {path}")
+    return msgspec.structs.replace(settings, **{key: text.strip()})
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd hands it over (``LoadCredential=``): only this process can reach it."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    return directory is not None and path.parent == Path(directory)
+
+
+def _open(key: str, path: Path) -> tuple[str, int]:
+    """The text of a file, and its mode."""
     try:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             raw = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise ConfigError("config", f"cannot read {path}: {error.strerror}") from None
+        raise ConfigError(key, f"cannot read {path}: {error.strerror}") from None
     if len(raw) > MOST_BYTES:
-        raise ConfigError("config", f"{path} is larger than {MOST_BYTES} bytes")
+        raise ConfigError(key, f"{path} is larger than {MOST_BYTES} bytes")
     try:
-        table = tomllib.loads(raw.decode())
+        return raw.decode(), mode
     except UnicodeDecodeError:
-        raise ConfigError("config", f"{path} is not UTF-8") from None
+        raise ConfigError(key, f"{path} is not UTF-8") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    text, mode = _open("config", path)
+    try:
+        table = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         # Not only TOMLDecodeError: tomllib lets out what int and the stack refuse.
         raise ConfigError("config", f"{path}: {error}") from None
-    if _has_secret(table) and mode & (stat.S_IRWXG | stat.S_IRWXO):
+    is_open = mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_credential(path)
+    if is_open and _has_secret(table):
         raise ConfigError("config", f"{path} holds secrets; run: chmod 600 {path}")
     return table
 

@@ -29,6 +29,7 @@ from imd.interfaces import Arrivals, Feed, Storage
 from imd.messaging import Messaging
 from imd.online import Online
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
+from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates, Sources
@@ -43,19 +44,25 @@ DRAIN_SECONDS = 20.0
 _WAITING = "storage does not answer yet"
 
 
-def transfer(settings: Settings, reactor: Any) -> Step:
+def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
     """What carries hints between connectors.  Raises ``ConfigError``."""
     listen = settings.transfer_listen or f"unix:{settings.data}/transfer.sock:mode=600"
     service = TransferService(listen, settings.transfer_tls, reactor)
+    supervisor.renewals.append(service.renew)
     return Step("transfer", service.start, service.stop)
 
 
-def connector(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+def connector(
+    settings: Settings, reactor: Any, supervisor: Supervisor
+) -> tuple[Step | Listener, ...]:
     """What holds client sessions, in the order of its start.  Raises ``ConfigError``.
 
     The port is bound first of all and closed first of all.
     """
     parts = Connector(settings, reactor)
+    listener = Listener(settings.listen, parts.site, reactor)
+    supervisor.unready = parts.unready
+    supervisor.renewals += [listener.renew, *parts.renewals]
     steps = [
         Step("storage", parts.start_storage, parts.engine.stop),
         Step("passwords", parts.pool.start, parts.pool.stop),
@@ -63,26 +70,33 @@ def connector(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
     if isinstance(parts.status, RedisUserStatus):
         steps.append(Step("user status", parts.status.start, parts.status.stop))
     steps.append(Step("sessions", parts.open_sessions, parts.drain))
-    return (*steps, Listener(settings.listen, parts.site, reactor))
+    return (*steps, listener)
 
 
-def everything(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+def everything(
+    settings: Settings, reactor: Any, supervisor: Supervisor
+) -> tuple[Step | Listener, ...]:
     """A connector, and a transfer where others are to dial it.  Raises ``ConfigError``."""
-    own = (transfer(settings, reactor),) if settings.transfer_listen else ()
-    return (*own, *connector(settings, reactor))
+    own = (transfer(settings, reactor, supervisor),) if settings.transfer_listen else ()
+    return (*own, *connector(settings, reactor, supervisor))
 
 
 #: One function a role.
-ROLES: dict[str, Callable[[Settings, Any], tuple[Step | Listener, ...]]] = {
+ROLES: dict[str, Callable[[Settings, Any, Supervisor], tuple[Step | Listener, ...]]] = {
     "all": everything,
     "connector": connector,
-    "transfer": lambda settings, reactor: (transfer(settings, reactor),),
+    "transfer": lambda settings, reactor, supervisor: (transfer(settings, reactor, supervisor),),
 }
 
 
-def process(settings: Settings, reactor: Any) -> OrderedService:
-    """The whole process; nothing is opened before it starts.  Raises ``ConfigError``."""
-    return OrderedService(ROLES[settings.role](settings, reactor))
+def process(settings: Settings, reactor: Any, supervisor: Supervisor) -> OrderedService:
+    """The whole process; nothing is opened before it starts.  Raises ``ConfigError``.
+
+    What the supervisor is told of the stop comes before the stop of all else.
+    """
+    first = Step("supervisor", supervisor.start, supervisor.stop)
+    last = Step("readiness", lambda: None, supervisor.ending)
+    return OrderedService((first, *ROLES[settings.role](settings, reactor, supervisor), last))
 
 
 class Connector:
@@ -101,10 +115,14 @@ class Connector:
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
         hosts = Hosts(settings.hosts, settings.origin)
-        self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
+        self.site = ImdSite(Closed(self.unready), self._crowd, reactor, hosts)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
         self.status = status_of(settings, node, reactor)
-        self._endpoints: list[IStreamClientEndpoint] = endpoints_of(settings, reactor)
+        #: What reads certificates again.
+        self.renewals: list[Renewal] = []
+        self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
+            settings, reactor, self.renewals
+        )
         self._registry = Registry()
         self._storage: Storage | None = None
         self._transfer: Link | LocalTransfer | None = None
@@ -212,7 +230,7 @@ class Connector:
         hub.start()
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
-        front = Front(accounts, websocket, self._ready, self._crowd.crowded, self._pages)
+        front = Front(accounts, websocket, self.unready, self._crowd.crowded, self._pages)
         return front, messaging.covered
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
@@ -232,7 +250,8 @@ class Connector:
 
         return Cluster(self._node, self._registry, storage, feed, self.status, meet, self._reactor)
 
-    def _ready(self) -> str | None:
+    def unready(self) -> str | None:
+        """Why this process should get no traffic; None if it should."""
         return self.engine.unready or self._unready
 
     async def drain(self) -> None:

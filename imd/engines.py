@@ -130,15 +130,17 @@ def status_of(settings: Settings, node: str, reactor: Any) -> UserStatus:
     return RedisUserStatus(settings.status, node, reactor)
 
 
-def endpoints_of(settings: Settings, reactor: Any) -> list[IStreamClientEndpoint]:
-    """Where the transfers are.  Raises ``ConfigError``.
+def endpoints_of(
+    settings: Settings, reactor: Any, renewals: list[Callable[[], None]] | None = None
+) -> list[IStreamClientEndpoint]:
+    """Where the transfers are; see ``dial``.  Raises ``ConfigError``.
 
     A process with every role that lets others dial its transfer dials it, too.
     """
     listen, where = settings.transfer_listen, settings.transfer
     if not where and settings.role == "all" and listen.startswith("unix:"):
         where = (":".join(listen.split(":")[:2]),)
-    return [dial(each, settings.transfer_tls, reactor) for each in where]
+    return [dial(each, settings.transfer_tls, reactor, renewals) for each in where]
 
 
 def transfer_of(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 from imd.ops import monotonic
@@ -16,6 +17,7 @@ from imd.config import LISTEN, ROLES, argv, load  # noqa: E402
 from imd.daemon import process  # noqa: E402
 from imd.errors import ConfigError  # noqa: E402
 from imd.ops.lifecycle import fail  # noqa: E402
+from imd.ops.supervisor import Supervisor  # noqa: E402
 
 
 class Options(usage.Options):
@@ -73,6 +75,6 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     try:
-        return process(options.settings, reactor)
+        return process(options.settings, reactor, Supervisor.of(os.environ, reactor))
     except ConfigError as error:
         fail(error)

@@ -19,6 +19,7 @@ from twisted.internet.threads import deferToThread
 
 from imd.config import Settings
 from imd.daemon import process
+from imd.ops.supervisor import Supervisor
 from tests.hostile import (
     BINARY,
     CLOSE,
@@ -251,7 +252,7 @@ async def test_accepted_sockets_send_without_delay(tmp_path: Path) -> None:
     """TCP_NODELAY as the kernel has it for the server's end of a WebSocket."""
     port = free_port()
     settings = Settings(data=str(tmp_path), listen=f"tcp:{port}:interface=127.0.0.1")
-    service = process(settings, reactor)
+    service = process(settings, reactor, Supervisor("", 0.0, reactor))
     service.privilegedStartService()
     service.startService()
     try:

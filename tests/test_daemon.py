@@ -17,6 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.config import Settings
 from imd.daemon import Connector, process
 from imd.errors import ConfigError
+from imd.ops.supervisor import Supervisor
 from tests.application import Told
 from tests.inline import open_storage
 from tests.nodes import MemoryFeed
@@ -41,7 +42,11 @@ class Slow:
 class RolesTests(SynchronousTestCase):
     def names(self, **settings: Any) -> list[str]:
         made = Settings(data="/nonexistent", **settings)
-        return [child.name for child in process(made, MemoryReactorClock()).children]
+        reactor = MemoryReactorClock()
+        service = process(made, reactor, Supervisor("", 0.0, reactor))
+        first, *names, last = [child.name for child in service.children]
+        self.assertEqual((first, last), ("supervisor", "readiness"))
+        return names
 
     def test_a_connector_binds_last_and_opens_sessions_on_all_that_they_need(self) -> None:
         shared = {"store": "postgresql://localhost/imd", "status": "redis://localhost"}

@@ -338,3 +338,21 @@ async def test_port_that_cannot_be_had_is_a_mistake_of_the_operator(tmp_path: Pa
     service = TransferService(f"unix:{tmp_path}/missing/transfer.sock", None, reactor)
     with pytest.raises(ConfigError, match="transfer-listen: cannot listen"):
         service.start()
+
+
+async def test_a_renewed_certificate_is_shown_to_the_next_and_links_stay(
+    authority: Authority,
+) -> None:
+    def serial(link: Link) -> int:
+        broker: Any = link._lines[0]._broker
+        number: int = broker.transport.getPeerCertificate().get_serial_number()
+        return number
+
+    async with serving(LISTEN, authority.table(TRANSFER)) as service:
+        to, tls = f"tls:127.0.0.1:{service.host.port}", authority.table(CONNECTOR)
+        async with attached("a", to, tls) as (first, _):
+            authority.table(TRANSFER)
+            service.renew()
+            async with attached("b", to, tls) as (second, _):
+                assert serial(first) != serial(second)
+                await until(lambda: bool(first._peers()))

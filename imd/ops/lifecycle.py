@@ -10,11 +10,12 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imd.errors import ConfigError
+from imd.ops.certificate import TlsEndpoint
 
 #: What a process exits with when its configuration is at fault (sysexits.h, EX_CONFIG).
 EX_CONFIG = 78
@@ -75,12 +76,13 @@ class Listener(Service):
         self._factory = factory
         self._reactor = reactor
         self._port: IListeningPort | None = None
+        self._tls: TlsEndpoint | None = None
 
     def privilegedStartService(self) -> None:
         """Bind; a port that cannot be had ends the process."""
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
-            endpoint = serverFromString(self._reactor, self._description)
+            endpoint = self._endpoint()
         except Exception as error:
             # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
             fail(ConfigError("listen", f"{self._description}: {error}"))
@@ -89,6 +91,18 @@ class Listener(Service):
         if outcome and isinstance(outcome[0], Failure):
             fail(ConfigError("listen", _why(self._description, outcome[0].value)))
         self._port = outcome[0] if outcome else None
+
+    def renew(self) -> None:
+        """Read the certificate again, if there is one.  Raises ``ConfigError``."""
+        if self._tls is not None:
+            self._tls.renew()
+
+    def _endpoint(self) -> IStreamServerEndpoint:
+        if not self._description.startswith("ssl:"):
+            endpoint: IStreamServerEndpoint = serverFromString(self._reactor, self._description)
+            return endpoint
+        self._tls = TlsEndpoint(self._description, self._reactor)
+        return self._tls
 
     def stopService(self) -> Deferred[Any]:
         """Take no more connections."""

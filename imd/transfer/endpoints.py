@@ -23,9 +23,11 @@ from typing import Any
 
 from cryptography import x509
 from msgspec import Struct
-from OpenSSL import crypto
+from OpenSSL import SSL, crypto
 from twisted.internet.endpoints import clientFromString, serverFromString, wrapClientTLS
 from twisted.internet.interfaces import (
+    IOpenSSLClientConnectionCreator,
+    IOpenSSLContextFactory,
     IProtocolFactory,
     IStreamClientEndpoint,
     IStreamServerEndpoint,
@@ -39,6 +41,7 @@ from twisted.internet.ssl import (
 )
 from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
+from zope.interface import implementer
 
 from imd.errors import ConfigError
 from imd.tls import TransferTls
@@ -47,6 +50,8 @@ from imd.transfer.broker import Proves
 _log = Logger()
 
 
+#: Reads certificates again; raises ``ConfigError`` if they cannot be used.
+Renewal = Callable[[], None]
 #: Makes of a factory of plain connections one of proven ones.
 Wrap = Callable[[IProtocolFactory], IProtocolFactory]
 
@@ -56,11 +61,14 @@ class Door(Struct, frozen=True):
 
     ``proves`` tells of a transport whose handshake is complete which connectors may be at its
     other end, see ``BrokerFactory``; None where reaching the endpoint is proof enough.
+    ``renew`` reads its certificates again, if there are any; it raises ``ConfigError`` and keeps
+    the old ones if the new ones cannot be used.
     """
 
     endpoint: IStreamServerEndpoint
     wrap: Wrap
     proves: Proves | None
+    renew: Renewal
 
 
 def door(description: str, tls: TransferTls | None, reactor: Any) -> Door:
@@ -71,22 +79,31 @@ def door(description: str, tls: TransferTls | None, reactor: Any) -> Door:
         mode = next((word[5:] for word in words if word.startswith("mode=")), None)
         _check_mode(key, mode)
         description += "" if mode else ":mode=600"
-        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None)
+        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None, _keep)
     if kind == "tcp":
         host = next((word[10:] for word in words if word.startswith("interface=")), "")
         _check_loopback(key, host)
-        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None)
-    options = CertificateOptions(**_options(tls))
+        return Door(_parsed(key, serverFromString, reactor, description), _as_it_is, None, _keep)
+    server = _Server(tls)
     role = _needed(tls).connector
     return Door(
         _parsed(key, serverFromString, reactor, f"tcp:{rest}"),
-        lambda factory: TLSMemoryBIOFactory(options, False, factory, reactor),
+        lambda factory: TLSMemoryBIOFactory(server, False, factory, reactor),
         lambda transport: _nodes(transport.getPeerCertificate().to_cryptography(), role),
+        server.renew,
     )
 
 
-def dial(description: str, tls: TransferTls | None, reactor: Any) -> IStreamClientEndpoint:
-    """What one entry of ``transfer`` says.  Raises ``ConfigError``."""
+def dial(
+    description: str,
+    tls: TransferTls | None,
+    reactor: Any,
+    renewals: list[Renewal] | None = None,
+) -> IStreamClientEndpoint:
+    """What one entry of ``transfer`` says.  Raises ``ConfigError``.
+
+    What reads its certificates again is added to ``renewals``.
+    """
     key = "transfer"
     kind, words, rest = _split(key, description)
     if kind == "unix":
@@ -95,13 +112,10 @@ def dial(description: str, tls: TransferTls | None, reactor: Any) -> IStreamClie
         named = [word[5:] for word in words if word.startswith("host=")]
         _check_loopback(key, (named or words)[0])
         return _client(reactor, description)
-    options = _options(tls)
-    creator = optionsForClientTLS(
-        _needed(tls).transfer,
-        trustRoot=options.pop("trustRoot"),
-        extraCertificateOptions=options,
-    )
-    return wrapClientTLS(creator, _client(reactor, f"tcp:{rest}"))
+    client = _Client(tls)
+    if renewals is not None:
+        renewals.append(client.renew)
+    return wrapClientTLS(client, _client(reactor, f"tcp:{rest}"))
 
 
 # -- strings
@@ -157,6 +171,60 @@ def _check_loopback(key: str, host: str) -> None:
 # -- certificates
 
 
+@implementer(IOpenSSLContextFactory)
+class _Server:
+    """What each new connection of a connector is met with."""
+
+    def __init__(self, tls: TransferTls | None) -> None:
+        self._tls = tls
+        self._read()
+
+    def renew(self) -> None:
+        """Read the files again.  Raises ``ConfigError``."""
+        _check_time(self._tls)
+        self._read()
+
+    def _read(self) -> None:
+        options = CertificateOptions(**_options(self._tls))
+        options.getContext()
+        self._options = options
+
+    def getContext(self) -> SSL.Context:
+        """See ``IOpenSSLContextFactory``."""
+        return self._options.getContext()
+
+
+@implementer(IOpenSSLClientConnectionCreator)
+class _Client:
+    """What a connector shows to the transfer that it dials next."""
+
+    def __init__(self, tls: TransferTls | None) -> None:
+        self._tls = tls
+        self._read()
+
+    def renew(self) -> None:
+        """Read the files again.  Raises ``ConfigError``."""
+        _check_time(self._tls)
+        self._read()
+
+    def _read(self) -> None:
+        options = _options(self._tls)
+        self._creator = optionsForClientTLS(
+            _needed(self._tls).transfer,
+            trustRoot=options.pop("trustRoot"),
+            extraCertificateOptions=options,
+        )
+
+    def clientConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        """See ``IOpenSSLClientConnectionCreator``."""
+        made: SSL.Connection = self._creator.clientConnectionForTLS(protocol)
+        return made
+
+
+def _keep() -> None:
+    """There is no certificate to be read again."""
+
+
 def _needed(tls: TransferTls | None) -> TransferTls:
     if tls is None or not (tls.cert and tls.key and tls.ca):
         raise ConfigError("transfer-tls", "tls: needs this table, with cert, key and ca")
@@ -179,6 +247,12 @@ def _options(tls: TransferTls | None) -> dict[str, Any]:
         "trustRoot": trustRootFromCertificates(authorities),
         "raiseMinimumTo": TLSVersion.TLSv1_3,
     }
+
+
+def _check_time(tls: TransferTls | None) -> None:
+    path = _needed(tls).cert
+    if any(_x509(one).has_expired() for one in _certificates("cert", path)):
+        raise ConfigError("transfer-tls.cert", f"{path} has expired")
 
 
 def _x509(certificate: x509.Certificate) -> crypto.X509:

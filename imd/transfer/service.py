@@ -27,6 +27,10 @@ class TransferService:
         self._exchange = Exchange(reactor)
         self._port: IListeningPort | None = None
 
+    def renew(self) -> None:
+        """Read the certificates again.  Raises ``ConfigError``."""
+        self._door.renew()
+
     @property
     def host(self) -> Any:
         """The address it listens at, once it was started."""

@@ -156,8 +156,8 @@ def _watched(path: str) -> None:
 
     process = daemon.process
 
-    def watched(settings: Any, reactor: Any) -> Any:
+    def watched(settings: Any, reactor: Any, supervisor: Any) -> Any:
         gauges.watch(path, reactor)
-        return process(settings, reactor)
+        return process(settings, reactor, supervisor)
 
     daemon.process = watched
