@@ -1,5 +1,6 @@
 """How imd is built and installed."""
 
+from glob import glob
 from pathlib import Path
 
 from setuptools import setup
@@ -39,7 +40,10 @@ setup(
         "imd.storage": ["schema/*/*.sql"],
         "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
     },
-    data_files=[("etc/imd", ["etc/imd.toml"])],
+    data_files=[
+        ("etc/imd", ["etc/imd.toml"]),
+        ("share/imd/systemd", sorted(glob("etc/systemd/*", root_dir=HERE))),
+    ],
     install_requires=[
         "twisted[tls]>=26.10",
         "autobahn>=26.7.1",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -195,6 +196,42 @@ class SecretTests(ConfigTests):
                 load({key: url}, None)
             self.assertEqual(caught.exception.key, key)
             self.assertNotIn("p@", str(caught.exception))
+
+
+class HandedOverTests(ConfigTests):
+    """URLs in files of their own."""
+
+    URL = "postgresql://imd:secret@db/imd"
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.directory = self.path.parent
+        self.url_file = self.directory / "store"
+        self.url_file.write_text(f"{self.URL}\n")
+        self.url_file.chmod(0o600)
+
+    def test_the_url_is_read_from_the_file(self) -> None:
+        self.assertEqual(self.load(f'store-file = "{self.url_file}"').store, self.URL)
+        status = self.directory / "status"
+        status.write_text("redis://imd:secret@host")
+        status.chmod(0o600)
+        content = f'store-file = "{self.url_file}"\nstatus-file = "{status}"'
+        self.assertEqual(self.load(content).status, "redis://imd:secret@host")
+
+    def test_others_may_not_read_it_unless_systemd_keeps_them_away(self) -> None:
+        self.url_file.chmod(0o440)
+        self.assertEqual(self.blamed(f'store-file = "{self.url_file}"'), "store-file")
+        self.patch(os, "environ", {"CREDENTIALS_DIRECTORY": str(self.directory)})
+        self.assertEqual(self.load(f'store-file = "{self.url_file}"').store, self.URL)
+        whole = self.directory / "whole.toml"
+        whole.write_text(f'store = "{self.URL}"')
+        whole.chmod(0o440)
+        self.assertEqual(load({}, str(whole)).store, self.URL)
+
+    def test_a_file_that_is_not_there_and_one_url_too_many(self) -> None:
+        self.assertEqual(self.blamed('store-file = "/nonexistent"'), "store-file")
+        both = f'store = "postgresql://db/imd"\nstore-file = "{self.url_file}"'
+        self.assertEqual(self.blamed(both), "store-file")
 
 
 class ServedTests(ConfigTests):

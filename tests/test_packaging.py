@@ -63,7 +63,9 @@ def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFi
         f"imd-{__version__}.dist-info",
     }
     data = [name for name in wheel.namelist() if name.startswith(f"imd-{__version__}.data/")]
-    assert data == [f"imd-{__version__}.data/data/etc/imd/imd.toml"]
+    units = [f"share/imd/systemd/{path.name}" for path in (ROOT / "etc" / "systemd").iterdir()]
+    files = sorted(["etc/imd/imd.toml", *units])
+    assert sorted(data) == [f"imd-{__version__}.data/data/{name}" for name in files]
 
 
 def test_the_command_is_declared(wheel: zipfile.ZipFile) -> None:

@@ -118,7 +118,7 @@ async def test_a_listener_shows_the_new_certificate_and_keeps_its_sessions(tmp_p
             await server.hang_up("the old certificate stays in use")
             assert why in server.output
             assert await deferToThread(server.shown) == issued
-        await client.call("user.find", name="alice")
+        await client.call("account.get")
         assert states == []
     finally:
         await client.stop()
