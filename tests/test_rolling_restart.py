@@ -1,0 +1,14 @@
+"""The short form of ``python -m tests.rolling_restart``."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.rolling_restart import measured
+
+
+@pytest.mark.limit(180)
+async def test_restarts_of_everything_lose_nothing_and_everybody_is_back_soon() -> None:
+    result = await measured(rounds=2, pairs=4)
+    assert len(result.codes) == 8
+    result.check()
