@@ -43,6 +43,8 @@ setup(
     data_files=[
         ("etc/imd", ["etc/imd.toml"]),
         ("share/imd/systemd", sorted(glob("etc/systemd/*", root_dir=HERE))),
+        ("share/imd/haproxy", ["etc/haproxy/imd.cfg"]),
+        ("share/imd/nginx", ["etc/nginx/imd.conf"]),
     ],
     install_requires=[
         "twisted[tls]>=26.10",

@@ -64,7 +64,8 @@ def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFi
     }
     data = [name for name in wheel.namelist() if name.startswith(f"imd-{__version__}.data/")]
     units = [f"share/imd/systemd/{path.name}" for path in (ROOT / "etc" / "systemd").iterdir()]
-    files = sorted(["etc/imd/imd.toml", *units])
+    proxies = ["share/imd/haproxy/imd.cfg", "share/imd/nginx/imd.conf"]
+    files = sorted(["etc/imd/imd.toml", *proxies, *units])
     assert sorted(data) == [f"imd-{__version__}.data/data/{name}" for name in files]
 
 
