@@ -12,6 +12,7 @@ from imd.version import __version__
 #: Name of a command to the module whose ``main(argv) -> int`` runs it, and what it does.
 COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
+    "conformance": ("imd.conformance.main", "test a client against the rules of the protocol"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
 }
@@ -36,6 +37,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:11} {what}" for name, (_, what) in COMMANDS.items()]
     head = "usage: imd COMMAND [OPTION …]; the server itself is: twistd imd\n"
     return "\n".join([head, *lines, ""])
