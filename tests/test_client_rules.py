@@ -780,6 +780,12 @@ class R9ReconnectTests(SynchronousTestCase):
         client.lose()
         self.assertNotEqual(client.told(effects.Reconnect), [effects.Reconnect(2.5)])
 
+    def test_who_was_too_fast_stays_away_for_half_a_minute(self) -> None:
+        client = Installation()
+        client.connect()
+        client.lose(4006, random=0.5)
+        self.assertEqual(client.told(effects.Reconnect), [effects.Reconnect(30.5)])
+
 
 class BacklogTests(SynchronousTestCase):
     """A slow application leaves its backlog on the server."""
