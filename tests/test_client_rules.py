@@ -157,6 +157,16 @@ class R3ContiguousTests(SynchronousTestCase):
         client.receive(msg(1))
         self.assertEqual(client.seqs, [1])
 
+    def test_a_handled_message_does_not_hurry_the_fetch_of_a_young_gap(self) -> None:
+        client = Installation()
+        client.connect([head(0)])
+        client.receive(msg(1), msg(3))
+        client.rules.handled(client.shown[0], client.now)
+        client.turn()
+        self.assertEqual(client.sent(wire.Fetch), [])
+        client.advance(0.31)
+        self.assertEqual([after(fetch) for fetch in client.sent(wire.Fetch)], [1])
+
     def test_early_message_waits_for_the_one_before(self) -> None:
         client = Installation()
         client.connect([head(0)])
