@@ -16,9 +16,14 @@ WITHIN = 5.0
 #: Lower bounds are missed by so much at most, since clocks are not the same.
 EARLY = 0.9
 #: Frames that may come at any time: passed over unless they are what is expected.
-PASSING = frozenset(("mark", "ping", "call"))
+PASSING = frozenset(("mark", "ping", "call", "history"))
 #: R9: a delay is drawn from 0 to min(LONGEST, BASE ** n).
 BASE, LONGEST = 1.7, 60.0
+
+
+def kind_of(frame: dict[str, Any]) -> str:
+    """The type of a frame; a ``fetch`` that repairs nothing is ``history``."""
+    return "history" if frame["type"] == "fetch" and "after" not in frame else frame["type"]
 
 
 def in_time(stage: Stage, times: dict[str, float] | None, what: str) -> None:
@@ -34,13 +39,21 @@ async def connect(
     stage: Stage, pattern: dict[str, Any] | None = None, times: dict[str, float] | None = None
 ) -> None:
     """The client connects and says a ``hello`` that is like the pattern."""
-    within = (times or {}).get("within", WITHIN)
-    session = await stage.pace.until(lambda: _fresh(stage), within, "the client connects")
+    session = await _connection(stage, (times or {}).get("within", WITHIN))
     in_time(stage, times, "the client connects")
     stage.session = session
     hello = await stage.pace.until(lambda: _next(session), WITHIN, "hello")
     _bind(stage, {**(pattern or {}), "type": "hello"}, hello)
     stage.bound |= {"hello": hello, "req": hello["req"]}
+
+
+async def _connection(stage: Stage, within: float) -> Session:
+    what = "the client connects"
+    if stage.starting:
+        session = await stage.pace.patient(lambda: _fresh(stage), what)
+        stage.starting = False
+        return session
+    return await stage.pace.until(lambda: _fresh(stage), within, what)
 
 
 def _fresh(stage: Stage) -> Session | None:
@@ -77,13 +90,13 @@ async def expect(
     stage: Stage, pattern: dict[str, Any], times: dict[str, float] | None = None
 ) -> None:
     """The next frame is like the pattern; of those that may come at any time, the next such."""
-    kind, session = pattern["type"], verbs.session_of(stage)
+    kind, session = kind_of(pattern), verbs.session_of(stage)
 
     def look() -> dict[str, Any] | None:
         while session.frames:
             frame = session.frames.pop(0)
             like = match(pattern, frame, stage.bound) is not None
-            if like or not (frame["type"] in PASSING or kind in PASSING):
+            if like or not (kind_of(frame) in PASSING or kind in PASSING):
                 return frame
         if session.gone:
             raise Broken(f"the connection ended before {kind} came")
@@ -102,7 +115,7 @@ async def none(stage: Stage, kinds: list[str], seconds: float) -> None:
     session = verbs.session_of(stage)
 
     def look() -> dict[str, Any] | None:
-        return next((each for each in session.frames if each["type"] in kinds), None)
+        return next((each for each in session.frames if kind_of(each) in kinds), None)
 
     found = await stage.pace.never(look, seconds)
     if found is not None:
@@ -114,7 +127,7 @@ async def at_most(stage: Stage, count: int, kind: str, seconds: float) -> None:
     session = verbs.session_of(stage)
 
     def look() -> int | None:
-        came = sum(frame["type"] == kind for frame in session.frames)
+        came = sum(kind_of(frame) == kind for frame in session.frames)
         return came if came > count else None
 
     if await stage.pace.never(look, seconds) is not None:

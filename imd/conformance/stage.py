@@ -27,8 +27,6 @@ LIMITS = {
 }
 #: What the server does by itself, unless the scenario forbids it; ``send`` is the exception.
 AUTO = {"fetch": True, "sync": True, "mark": True, "ping": True, "call": True, "send": False}
-#: Protocol seconds that a client and its driver may take to stop, or to start.
-PATIENCE = 30.0
 
 
 class Stage:
@@ -49,6 +47,8 @@ class Stage:
         self.session: Session | None = None
         self.reports: list[dict[str, Any]] = []
         self.shown: dict[int, list[int]] = {}
+        #: The client was told to start, and has not connected yet.
+        self.starting = False
         #: When the server, or the client as far as the scenario saw it, last did something.
         self.last = 0.0
         self._store = tempfile.mkdtemp(prefix="imd-conformance-")
@@ -70,7 +70,7 @@ class Stage:
     async def _spawn(self) -> None:
         subject = self._subject = Subject(self._reported)
         subject.start(self.reactor, self._command)
-        report = await self.pace.until(lambda: self.take({"driver"}), PATIENCE, "a driver")
+        report = await self.pace.patient(lambda: self.take({"driver"}), "a driver")
         subject.can_crash = bool(report.get("crash"))
 
     def tell(self, order: dict[str, Any]) -> None:
@@ -81,6 +81,7 @@ class Stage:
 
     def open(self) -> None:
         """Start the client."""
+        self.starting = True
         address = self._listening.getHost()
         url = f"ws://127.0.0.1:{address.port}/ws"
         order = {"do": "open", "url": url, "store": self._store, "user": NAME}
@@ -93,7 +94,7 @@ class Stage:
             raise Broken("the driver is gone")
         if subject.can_crash:
             self.tell({"do": "crash"})
-            await self.pace.until(lambda: self.take({"crashed"}), PATIENCE, "a crash")
+            await self.pace.patient(lambda: self.take({"crashed"}), "a crash")
         else:
             await subject.kill()
             await self._spawn()
@@ -106,7 +107,7 @@ class Stage:
         subject = self._subject
         try:
             self.tell({"do": "close"})
-            await self.pace.until(lambda: self.take({"closed"}), PATIENCE, "closed")
+            await self.pace.patient(lambda: self.take({"closed"}), "closed")
         except Broken:
             await self._kill()
         await self._unlisten()

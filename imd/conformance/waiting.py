@@ -14,6 +14,10 @@ class Broken(Exception):
     """The client did not do what the scenario demands; the message says what."""
 
 
+#: Real seconds that a client and its driver may take to start, or to stop.
+PATIENCE = 60.0
+
+
 class Pace:
     """Protocol seconds: ``scale`` real ones each; upper bounds are ``slack`` real ones longer."""
 
@@ -38,6 +42,13 @@ class Pace:
         found = await self._look(look, self.now() + seconds * self.scale + self.slack)
         if found is None:
             raise Broken(f"{what}: not within {seconds:g} s")
+        return found
+
+    async def patient(self, look: Callable[[], T | None], what: str) -> T:
+        """As ``until``, for what takes real time: programs that start and stop."""
+        found = await self._look(look, self.now() + PATIENCE)
+        if found is None:
+            raise Broken(f"{what}: not within {PATIENCE:g} real seconds")
         return found
 
     async def never(self, look: Callable[[], T | None], seconds: float) -> T | None:
