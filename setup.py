@@ -24,6 +24,7 @@ setup(
         "imd.auth",
         "imd.bench",
         "imd.client",
+        "imd.conformance",
         "imd.connector",
         "imd.ops",
         "imd.schema",
@@ -35,6 +36,7 @@ setup(
     ],
     package_data={
         "imd": ["py.typed"],
+        "imd.conformance": ["scenarios/*.txt"],
         "imd.storage": ["schema/*/*.sql"],
         "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
     },

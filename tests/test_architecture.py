@@ -18,7 +18,7 @@ PURE |= {"names", "session", "throttle", "tls", "version", "wire"}
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "online", "recent", "routing", "sweep", "tasks"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
+EDGE = {"__main__", "cli", "conformance", "daemon", "engines", "migrate", "sources", "tap"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}

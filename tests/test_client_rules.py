@@ -19,6 +19,7 @@ from tests.client_driver import (
     ME,
     PEER,
     Installation,
+    after,
     head,
     item,
     msg,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 from imd.conformance import verbs
@@ -186,10 +187,8 @@ async def shown(stage: Stage, conv: int, *seqs: int) -> None:
         came = stage.shown.get(conv, [])
         return True if len(came) >= len(wanted) else None
 
-    try:
+    with contextlib.suppress(Broken):
         await stage.pace.until(look, WITHIN, "shown")
-    except Broken:
-        pass
     if stage.shown.get(conv, []) != wanted:
         raise Broken(f"shown of {conv}: {stage.shown.get(conv, [])}, and not {wanted}")
 

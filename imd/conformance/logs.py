@@ -82,7 +82,9 @@ class Logs:
         """Take a ``mark``: cursors only grow, and ``read`` implies ``delivered``."""
         log = self.all[frame["conv"]]
         read = max(log.read, frame.get("read", 0))
-        self.change(log.conv, read=read, delivered=max(log.delivered, frame.get("delivered", 0), read))
+        self.change(
+            log.conv, read=read, delivered=max(log.delivered, frame.get("delivered", 0), read)
+        )
 
     def heads(self, since: str | None) -> list[dict[str, Any]]:
         """What changed after a token; everything without one, or after one of another epoch."""

@@ -34,14 +34,14 @@ def main(argv: list[str]) -> int:
             outcome.append(result)
         else:
             result.printTraceback(sys.stderr)
-        if reactor.running:  # type: ignore[attr-defined]
-            reactor.stop()  # type: ignore[attr-defined]
+        if reactor.running:
+            reactor.stop()
 
     def begin() -> None:
         Deferred.fromCoroutine(_run(options, chosen, reactor)).addBoth(end)
 
-    reactor.callWhenRunning(begin)  # type: ignore[attr-defined]
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.callWhenRunning(begin)
+    reactor.run()
     return outcome[0] if outcome else 1
 
 
@@ -76,7 +76,9 @@ async def _run(options: argparse.Namespace, chosen: list[Scenario], reactor: Any
 def _say(verdict: Verdict) -> None:
     scenario = verdict.scenario
     word = "FAIL" if verdict.faults else "pass"
-    line = f"{word}  {scenario.rule:4} {scenario.name:32} {verdict.seconds:6.1f} s  {scenario.title}"
+    line = (
+        f"{word}  {scenario.rule:4} {scenario.name:32} {verdict.seconds:6.1f} s  {scenario.title}"
+    )
     sys.stdout.write("\n      ".join([line, *verdict.faults]) + "\n")
     sys.stdout.flush()
 

@@ -82,7 +82,9 @@ class Kit:
             raise ScriptError(f"{where}: no such verb: {step.verb}")
         values = step.values
         if step.verb not in _PATTERNS:
-            values = tuple(filled(value, stage.bound | {"token": stage.logs.token}) for value in values)
+            values = tuple(
+                filled(value, stage.bound | {"token": stage.logs.token}) for value in values
+            )
         try:
             await verb(stage, *values)
         except Broken as broken:

@@ -34,7 +34,9 @@ class Scaled:
 
     def callLater(self, delay: float, function: Any, *args: Any, **kw: Any) -> Any:
         """Call after ``delay`` seconds of this clock."""
-        return Later(self._reactor.callLater(delay * self._scale, function, *args, **kw), self._scale)
+        return Later(
+            self._reactor.callLater(delay * self._scale, function, *args, **kw), self._scale
+        )
 
 
 class Later:
@@ -138,9 +140,7 @@ class Driver(Protocol):
     def stored(self, order: dict[str, Any]) -> None:
         """Say what is stored."""
         rows = self.client.store.messages(order["conv"])
-        self.report(
-            stored={"seqs": [row.seq for row in rows], "pending": self.client.pending}
-        )
+        self.report(stored={"seqs": [row.seq for row in rows], "pending": self.client.pending})
 
     def close(self, order: dict[str, Any]) -> None:
         """Stop the client."""
@@ -165,7 +165,7 @@ def main() -> None:
     system.make_monotonic(reactor)
     StandardIO(Driver(reactor))
     Driver.report(driver="imd.client")
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from imd import wire
 from imd.conformance.logs import DEVICE, ME, NAME
 
 #: The token that every login gets.
-TOKEN = "conformance-token"
+TOKEN = "conformance-token"  # noqa: S105
 
 
 class Owner(Protocol):
@@ -77,7 +77,7 @@ class Session(WebSocketServerProtocol):
 
     def shut(self, code: int, reason: str) -> None:
         """Close with any code, those that RFC 6455 reserves for servers included."""
-        self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)  # type: ignore[no-untyped-call]
+        self.sendCloseFrame(code=code, reasonUtf8=reason.encode(), isReply=False)
 
     def drop(self) -> None:
         """End the TCP connection without a goodbye."""
@@ -96,14 +96,14 @@ class Front(Resource):
 
     def __init__(self, owner: Owner, static: Path | None) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        factory: Any = WebSocketServerFactory()  # type: ignore[no-untyped-call]
+        factory: Any = WebSocketServerFactory()
         factory.protocol = Session
         factory.owner = owner
         factory.setProtocolOptions(openHandshakeTimeout=0, closeHandshakeTimeout=1)
-        self.putChild(b"ws", WebSocketResource(factory))  # type: ignore[no-untyped-call]
-        self.putChild(b"v1", Methods(owner.called))  # type: ignore[no-untyped-call]
+        self.putChild(b"ws", WebSocketResource(factory))
+        self.putChild(b"v1", Methods(owner.called))
         if static is not None:
-            self.putChild(b"static", File(str(static)))  # type: ignore[no-untyped-call]
+            self.putChild(b"static", File(str(static)))
 
 
 class Methods(Resource):
@@ -133,13 +133,11 @@ class Port(Site):
 
     def __init__(self, owner: Owner, static: Path | None) -> None:
         super().__init__(Front(owner, static))  # type: ignore[no-untyped-call]
-        self.owner = owner
-        self.attempts: list[float] = []
         self.noisy = False
 
     def buildProtocol(self, addr: Any) -> Any:
         """A connection has come."""
-        return None if self.refuses else super().buildProtocol(addr)
+        return None if self.refuses else super().buildProtocol(addr)  # type: ignore[no-untyped-call]
 
     def log(self, request: Any) -> None:
         """No access log."""

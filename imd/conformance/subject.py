@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -50,10 +51,8 @@ class Subject(ProcessProtocol):
 
     def kill(self) -> Deferred[None]:
         """End the process as a power cut would; fires when it is gone."""
-        try:
-            self.transport.signalProcess(signal.SIGKILL)  # type: ignore[union-attr, arg-type]
-        except ProcessExitedAlready:
-            pass
+        with contextlib.suppress(ProcessExitedAlready):
+            self.transport.signalProcess(signal.SIGKILL)  # type: ignore[union-attr]
         return self.ended
 
     def processEnded(self, reason: Any) -> None:

@@ -58,9 +58,9 @@ class Watch:
     def message(self, payload: bytes, frames: list[dict[str, Any]]) -> None:
         """A WebSocket message, and the frames in it."""
         try:
-            for frame in wire.decode(payload):
-                if isinstance(frame, wire.Malformed):
-                    self._fault(f"§2: a malformed frame: {frame.message}")
+            for each in wire.decode(payload):
+                if isinstance(each, wire.Malformed):
+                    self._fault(f"§2: a malformed frame: {each.message}")
         except wire.NotJson as error:
             self._fault(f"§2: {error}")
         if len(frames) > self._batch:
