@@ -12,12 +12,12 @@ from twisted.internet.defer import Deferred
 from imd.conformance.main import PYTHON
 from imd.conformance.play import Kit, scenarios
 from imd.conformance.script import Scenario
-from tests.broken_client import DEFECTS
+from tests.broken_client import DEFECTS, SLOW
 
 #: Real seconds of a protocol second, and how late a client may be.
 SCALE, SLACK = 0.05, 10.0
 #: A broken client is waited for in vain, but not for long.
-SHORT = 1.5
+SHORT = 1.0
 
 ALL = scenarios()
 RULES = {f"R{number}" for number in range(1, 10)}
@@ -45,7 +45,8 @@ async def test_the_python_client_keeps_the_rule(kit: Kit, scenario: Scenario) ->
 async def test_a_defect_is_found(name: str) -> None:
     from twisted.internet import reactor
 
-    kit = Kit(reactor, (sys.executable, "-m", "tests.broken_client", name), SCALE, SHORT)
+    command = (sys.executable, "-m", "tests.broken_client", name)
+    kit = Kit(reactor, command, 0.5 if name in SLOW else SCALE, SHORT)
     try:
         for scenario in ALL:
             if scenario.name in DEFECTS[name][1]:

@@ -94,10 +94,10 @@ async def expect(
     kind, session = kind_of(pattern), verbs.session_of(stage)
 
     def look() -> dict[str, Any] | None:
-        while session.frames:
-            frame = session.frames.pop(0)
+        for frame in session.frames:
             like = match(pattern, frame, stage.bound) is not None
             if like or not (kind_of(frame) in PASSING or kind in PASSING):
+                session.frames.remove(frame)
                 return frame
         if session.gone:
             raise Broken(f"the connection ended before {kind} came")

@@ -124,7 +124,7 @@ def match(pattern: Any, value: Any, bound: Mapping[str, Any]) -> dict[str, Any] 
     """
     if isinstance(pattern, str) and pattern.startswith("$"):
         known = bound.get(pattern[1:], value)
-        return {pattern[1:]: value} if known == value else None
+        return {pattern[1:]: value} if value is not None and known == value else None
     if isinstance(pattern, dict) and isinstance(value, dict):
         return _match_all(((each, value.get(key)) for key, each in pattern.items()), bound)
     if isinstance(pattern, list) and isinstance(value, list) and len(pattern) == len(value):

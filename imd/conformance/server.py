@@ -72,8 +72,12 @@ class Session(WebSocketServerProtocol):
     def say(self, frames: list[dict[str, Any]]) -> None:
         """Send frames in one message."""
         value: Any = frames[0] if len(frames) == 1 else frames
-        if not self.hung and not self.gone:
-            self.sendMessage(json.dumps(value).encode())  # type: ignore[no-untyped-call]
+        self.write(json.dumps(value))
+
+    def write(self, text: str) -> None:
+        """Send a message, unless the connection is closing or nobody shall be there."""
+        if not self.hung and self.state == self.STATE_OPEN:
+            self.sendMessage(text.encode())  # type: ignore[no-untyped-call]
 
     def shut(self, code: int, reason: str) -> None:
         """Close with any code, those that RFC 6455 reserves for servers included."""

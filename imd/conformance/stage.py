@@ -183,7 +183,7 @@ class Stage:
         if not self.auto.get(kind, False):
             return
         if kind == "fetch":
-            self.say(self.logs.run(frame, self.settings["page"]), session=session)
+            self._fetched(session, frame)
         elif kind == "sync":
             self.say(self.heads(frame["req"], frame.get("since")), session=session)
         elif kind == "mark":
@@ -194,6 +194,12 @@ class Stage:
             self._call(session, frame)
         elif kind == "send":
             self.acknowledge(frame, session)
+
+    def _fetched(self, session: Session, frame: dict[str, Any]) -> None:
+        answer = self.logs.run(frame, self.settings["page"])
+        if self.settings.get("refusal"):
+            answer = {"type": "error", "req": frame["req"], "code": self.settings["refusal"]}
+        self.say(answer, session=session)
 
     def _call(self, session: Session, frame: dict[str, Any]) -> None:
         data = self.called(frame["method"], frame.get("params", {}))

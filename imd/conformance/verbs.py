@@ -59,7 +59,9 @@ async def limits(stage: Stage, fields: dict[str, int]) -> None:
 
 
 async def settings(stage: Stage, fields: dict[str, Any]) -> None:
-    """``heartbeat`` of the next welcome; ``page``: items that a fetch brings at most."""
+    """``heartbeat`` of the next welcome, ``page`` (items that a fetch brings at most), and
+    ``refusal``: the code with which each fetch is refused.
+    """
     stage.settings.update(fields)
 
 
@@ -73,7 +75,7 @@ async def frame(stage: Stage, *frames: dict[str, Any]) -> None:
 
 async def raw(stage: Stage, text: str) -> None:
     """Send a message as it is."""
-    session_of(stage).sendMessage(text.encode())  # type: ignore[no-untyped-call]
+    session_of(stage).write(text)
 
 
 async def push(stage: Stage, conv: int, *seqs: int) -> None:
@@ -107,11 +109,6 @@ async def pages(stage: Stage) -> None:
     for item in items:
         stage.say({"type": "heads", "req": answer["req"], "items": [item], "done": False})
     stage.say({**answer, "items": [last]})
-
-
-async def error(stage: Stage, code: str) -> None:
-    """Refuse the request that was expected last."""
-    stage.say({"type": "error", "req": stage.bound["req"], "code": code})
 
 
 async def answer(stage: Stage) -> None:
@@ -197,7 +194,6 @@ VERBS: dict[str, Verb] = {
     "welcome": welcome,
     "heads": heads,
     "pages": pages,
-    "error": error,
     "answer": answer,
     "close": close,
     "drop": drop,
