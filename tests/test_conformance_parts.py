@@ -146,6 +146,7 @@ class WatchTests(SynchronousTestCase):
         items = [{"seq": 2, "id": "b"}]
         self.watch.told({"type": "msgs", "req": 2, "conv": 7, "items": items, "floor": 1})
         self.say({"type": "mark", "conv": 7, "delivered": 2})
+        self.watch.told({"type": "pong", "n": 1})
         self.watch.told({"type": "pong", "n": 1, "since": "e1:2"})
         self.watch.told({"type": "receipt"})
         self.watch.session()
