@@ -15,8 +15,10 @@ from imd.accounts import Accounts
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
+from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
+from imd.connector.pages import load
 from imd.connector.site import Crowd, ImdSite
 from imd.connector.websocket import ClientFactory, WebSocketPort
 from imd.delivery import Delivery
@@ -96,9 +98,11 @@ class Connector:
         cost = settings.passwords
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
-        self._crowd = Crowd(settings.limits)
-        self.site = ImdSite(Closed(self._ready), self._crowd, reactor)
-        self.engine = engine_of(settings, node, self._sources, reactor, self._broken)
+        self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
+        self._pages = load()
+        hosts = Hosts(settings.hosts, settings.origin)
+        self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
+        self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
         self.status = status_of(settings, node, reactor)
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(settings, reactor)
         self._registry = Registry()
@@ -107,7 +111,7 @@ class Connector:
         self._cluster: Cluster | None = None
         self._hub: Hub | None = None
         self._unready: str | None = "starting"
-        self._stopping = False
+        self._stopping = self._ending = False
 
     # -- storage, which may take its time
 
@@ -146,7 +150,19 @@ class Connector:
         tell(f"data: {error}; check the disk, then start again")
         self._end(1)
 
+    def _refused(self, error: ConfigError) -> None:
+        """PostgreSQL was away at the start, and must not be used as it is.
+
+        Once clients were let in the process stays: they, and those who watch ``/readyz``, learn
+        more from it than from one that is gone.
+        """
+        if isinstance(self.site.resource, Closed) and not (self._stopping or self._ending):
+            self._unready = str(error)
+            tell(str(error))
+            self._end(EX_CONFIG)
+
     def _end(self, code: int) -> None:
+        self._ending = True
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, code)
         self._reactor.stop()
 
@@ -196,7 +212,8 @@ class Connector:
         hub.start()
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
-        return Front(accounts, websocket, self._ready, self._crowd.crowded), messaging.covered
+        front = Front(accounts, websocket, self._ready, self._crowd.crowded, self._pages)
+        return front, messaging.covered
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from imd.config import POSTGRESQL, Settings
+from imd.errors import ConfigError
 from imd.interfaces import Arrivals, Feed, Storage, UserStatus
 from imd.sources import Sources
 from imd.status.memory import MemoryUserStatus
@@ -79,8 +80,11 @@ class Shared:
 
     lanes = LANES
 
-    def __init__(self, settings: Settings, node: str, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, node: str, reactor: Any, refused: Callable[[ConfigError], None]
+    ) -> None:
         """Raises ``ConfigError``."""
+        self._refused = refused
         unsafe = settings.unsafe_durability
         self._storage = PostgresStorage(settings.store, node, reactor, LANES, unsafe)
         self.feed: Feed | None = self._storage
@@ -88,6 +92,7 @@ class Shared:
     async def start(self) -> Storage:
         """See ``Engine``."""
         await self._storage.start()
+        self._storage.when_refused(self._refused)
         return self._storage
 
     async def stop(self) -> None:
@@ -101,11 +106,20 @@ class Shared:
 
 
 def engine_of(
-    settings: Settings, node: str, sources: Sources, reactor: Any, broken: Callable[[str], None]
+    settings: Settings,
+    node: str,
+    sources: Sources,
+    reactor: Any,
+    broken: Callable[[str], None],
+    refused: Callable[[ConfigError], None],
 ) -> Engine:
-    """The storage that ``store`` names.  Raises ``ConfigError``."""
+    """The storage that ``store`` names.  Raises ``ConfigError``.
+
+    ``broken`` is called when nothing can be promised any more, ``refused`` when a server that was
+    away at the start is there but must not be used as it is.
+    """
     if settings.store.startswith(POSTGRESQL):
-        return Shared(settings, node, reactor)
+        return Shared(settings, node, reactor, refused)
     return Embedded(Path(settings.data), sources, reactor, broken)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,23 @@ other_rate = 0
 """
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports of this worker alone, below those that the kernel gives to whoever connects."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first, start = 10_000 + worker % 10 * 2_000, random.randrange(2_000)
+    return (first + (start + step) % 2_000 for step in itertools.count())
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on, and that no other worker is given."""
+    for port in itertools.islice(_ports, 2_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def twistd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -117,6 +132,17 @@ class Server:
 
     async def start(self) -> None:
         """Start the process and wait until it is ready."""
+        child = self.begin()
+        for _ in range(600):
+            if self._answers():
+                return
+            if child.ended.called:
+                break
+            await deferLater(reactor, 0.05, lambda: None)
+        raise AssertionError(f"the server does not start:\n{self.output}")
+
+    def begin(self) -> _Child:
+        """Start the process, and do not wait."""
         child = self._child = _Child()
         arguments = [
             *self._command(),
@@ -129,13 +155,7 @@ class Server:
         self._process = reactor.spawnProcess(
             child, "/usr/bin/setpriv", death + arguments, env=environment(), path=self._top.name
         )
-        for _ in range(600):
-            if self._answers():
-                return
-            if child.ended.called:
-                break
-            await deferLater(reactor, 0.05, lambda: None)
-        raise AssertionError(f"the server does not start:\n{self.output}")
+        return child
 
     def _command(self) -> list[str]:
         return command()

@@ -16,6 +16,7 @@ from twisted.web.resource import IResource
 from twisted.web.server import Request as SiteRequest
 from twisted.web.server import Site
 
+from imd.connector.hosts import Hosts, Proxies
 from imd.limits import Limits
 from imd.throttle import network_of, trusts
 
@@ -34,11 +35,15 @@ _HOST = frozenset(string.ascii_letters.encode() + string.digits.encode() + b".-_
 
 
 class Crowd:
-    """Open connections by address; ``limit`` is where a polite refusal starts."""
+    """Open connections by address; ``limit`` is where a polite refusal starts.
 
-    def __init__(self, limits: Limits) -> None:
+    Those of ``proxies`` are counted, but not limited: each may be of many clients.
+    """
+
+    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
+        self.proxies = proxies or Proxies()
         self._limits = limits
-        self._trusted = trusts(limits.trusted_addresses)
+        self._trusts = trusts(limits.trusted_addresses)
         self._counts: Counter[str] = Counter()
         self._total = 0
 
@@ -56,6 +61,15 @@ class Crowd:
         self._total += 1
         self._counts[network] += 1
         return True
+
+    def _trusted(self, address: str) -> bool:
+        return self._trusts(address) or self.proxies.includes(address)
+
+    def move(self, before: str, address: str) -> None:
+        """A connection that was counted turned out to be of another address."""
+        self._counts[network_of(address)] += 1
+        self._total += 1
+        self.leave(before)
 
     def leave(self, address: str) -> None:
         """A connection that was counted is gone."""
@@ -107,8 +121,18 @@ class SmallRequest(SiteRequest):
         clean = all(_HOST.issuperset(host) for host in hosts)
         if not (clean and required <= len(hosts) <= 1 and self.path.startswith(b"/")):
             self.channel.refuse(400)
+        elif not all(self.channel.site.hosts.knows(host) for host in hosts):
+            self.channel.refuse(421)
         else:
             super().process()  # type: ignore[no-untyped-call]
+
+    @property
+    def address(self) -> str:
+        """The IP address of the client, also behind a proxy; empty at a Unix socket."""
+        proxies = self.channel.site.crowd.proxies
+        values = self.requestHeaders.getRawHeaders(proxies.HEADER) or []
+        peer: Any = self.getClientAddress()  # type: ignore[no-untyped-call]
+        return proxies.client(getattr(peer, "host", ""), values)
 
 
 class Channel(HTTPChannel):
@@ -169,13 +193,19 @@ class Channel(HTTPChannel):
         address, self._address = self._address, None
         return address
 
+    def move(self, address: str) -> None:
+        """Count this connection for another address than that of the peer."""
+        if self._address is not None and address != self._address:
+            self.site.crowd.move(self._address, address)
+            self._address = address
+
     def refuse(self, status: int) -> None:
         """Answer without a handler, and close; once, whatever else was read already."""
         if self.refused:
             return
         self.refused = True
         self._expect(None)
-        phrase = RESPONSES[status]
+        phrase = RESPONSES.get(status, b"Misdirected Request")
         self.transport.write(
             b"HTTP/1.1 %d %b\r\nContent-Length: 0\r\nConnection: close\r\n\r\n" % (status, phrase)
         )
@@ -199,9 +229,12 @@ class ImdSite(Site):
     protocol = Channel  # type: ignore[assignment]
     requestFactory = SmallRequest
 
-    def __init__(self, root: IResource, crowd: Crowd, reactor: Any) -> None:
+    def __init__(
+        self, root: IResource, crowd: Crowd, reactor: Any, hosts: Hosts | None = None
+    ) -> None:
         super().__init__(root, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.crowd = crowd
+        self.hosts = hosts or Hosts()
         self.displayTracebacks = False
 
     def log(self, request: Any) -> None:

@@ -13,6 +13,7 @@
  */
 
 import { ImdError } from "./client/errors.js";
+import { Devices, Friends } from "./client/friends.js";
 import { Leader } from "./client/leader.js";
 import { MemoryStore } from "./client/memory.js";
 import { IndexedStore } from "./client/store.js";
@@ -49,7 +50,7 @@ export class Client extends EventTarget {
     this.#database = database;
     this.#device = device;
     this.#timings = { ...TIMINGS, ...timings };
-    this.friends = new Friends(this, (op, args) => this.#ask(op, args));
+    this.friends = new Friends(this, () => this.#ask("friends", []));
     this.devices = new Devices(this);
   }
 
@@ -369,78 +370,5 @@ export class Client extends EventTarget {
    * knows whether the call was carried out */
   async call(method, params) {
     return this.#ask("call", [method, params], false);
-  }
-}
-
-/** The friend list; each method takes a user id or a name. */
-class Friends {
-  /** @param {Client} client @param {(op: string, args: any[]) => Promise<any>} ask */
-  constructor(client, ask) {
-    this.#client = client;
-    this.#ask = ask;
-  }
-
-  #client;
-  #ask;
-
-  /** All entries: `{user, name, state, conv?, display?, note?}`; while offline, as they were. */
-  async list() {
-    return this.#ask("friends", []);
-  }
-
-  /** A user by exact name. @param {number | string} user */
-  find(user) {
-    return this.#client.call("user.find", { user });
-  }
-
-  /** Ask for friendship; accepts, if the other one has asked already.
-   * @param {number | string} user @param {string} [note] */
-  add(user, note) {
-    return this.#client.call("friend.add", note ? { user, note } : { user });
-  }
-
-  /** Accept; this makes the conversation. @param {number | string} user */
-  accept(user) {
-    return this.#client.call("friend.accept", { user });
-  }
-
-  /** Decline a request. @param {number | string} user */
-  decline(user) {
-    return this.#client.call("friend.decline", { user });
-  }
-
-  /** End a friendship; the history stays readable. @param {number | string} user */
-  remove(user) {
-    return this.#client.call("friend.remove", { user });
-  }
-
-  /** Take no requests and no messages from this user. @param {number | string} user */
-  block(user) {
-    return this.#client.call("friend.block", { user });
-  }
-
-  /** Take them again. @param {number | string} user */
-  unblock(user) {
-    return this.#client.call("friend.unblock", { user });
-  }
-}
-
-/** The devices of the account. */
-class Devices {
-  /** @param {Client} client */
-  constructor(client) {
-    this.#client = client;
-  }
-
-  #client;
-
-  /** All of them: `{device, label, created, seen, current?}`. */
-  async list() {
-    return (await this.#client.call("device.list")).items;
-  }
-
-  /** Log one out. @param {number} device */
-  revoke(device) {
-    return this.#client.call("device.revoke", { device });
   }
 }

@@ -13,6 +13,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_playwright
 
 from tests.browser import chromium
+from tests.browser.people import People
 from tests.browser.served import Served
 
 #: Milliseconds that Playwright waits for anything.
@@ -91,3 +92,9 @@ def new_context(
     yield new
     for context in made:
         context.close()
+
+
+@pytest.fixture
+def people(server: Served, new_context: Callable[..., BrowserContext]) -> People:
+    """Users of the server."""
+    return People(server, new_context)

@@ -2,55 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-
-import pytest
-from playwright.sync_api import BrowserContext, Page
-
 from tests.browser.conftest import Complaints
-from tests.browser.pages import befriend, load_client, open_client, serve
+from tests.browser.pages import load_client
+from tests.browser.people import PASSWORD, People
 from tests.browser.served import Served
-
-_numbers = itertools.count()
-PASSWORD = "correct horse"
-
-
-class People:
-    """Makes users, each in a browser of its own."""
-
-    def __init__(self, server: Served, new_context: Callable[..., BrowserContext]) -> None:
-        self._server = server
-        self._new_context = new_context
-
-    def context(self, origin: str | None = None) -> BrowserContext:
-        """A browser that finds the client on the server's origin."""
-        context = self._new_context()
-        serve(context, origin or self._server.origin)
-        return context
-
-    def tab(self, context: BrowserContext) -> Page:
-        """Another page with a client."""
-        return open_client(context, self._server.origin)
-
-    def new(self, context: BrowserContext | None = None) -> Page:
-        """A page where a new user has logged in."""
-        page = self.tab(context or self.context())
-        name = f"user{next(_numbers)}"
-        page.evaluate("([name, word]) => client.register(name, word)", [name, PASSWORD])
-        page.evaluate("until(() => client.state === 'ready')")
-        return page
-
-    def pair(self) -> tuple[Page, Page, int]:
-        """Two friends, and their conversation."""
-        alice, bob = self.new(), self.new()
-        return alice, bob, befriend(alice, bob)
-
-
-@pytest.fixture
-def people(server: Served, new_context: Callable[..., BrowserContext]) -> People:
-    """Users of the server."""
-    return People(server, new_context)
 
 
 def test_a_message_is_sent_received_delivered_and_read(people: People) -> None:

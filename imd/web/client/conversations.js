@@ -1,17 +1,13 @@
 // @ts-check
 /** The logs of the conversations, without holes and without repeats (R3, R4, R7, R8 of §5). @module */
 
+import { Holes } from "./holes.js";
 import { Marks } from "./marks.js";
 
 /** @import {Frame, Log, Peer, Row, Timings, Turn} from "./types.js" */
 
 /** Rows kept while what comes before them is missing, in each conversation (R3). */
 const BUFFER = 200;
-/** Items asked for at once (protocol §8: at most 200), and for a first look. */
-export const PAGE = 200;
-const LOOK = 20;
-/** Fetches in flight; the server takes 8 requests, and the application needs some. */
-const FETCHES = 3;
 
 /** All conversations of the user, and what has to be fetched or marked in them. */
 export class Conversations {
@@ -22,7 +18,7 @@ export class Conversations {
     this.#own = own;
     this.#all = new Map(saved.map((log) => [log.id, { ...log }]));
     this.marks = new Marks(timings.mark);
-    for (const log of this.#all.values()) this.#look(log);
+    for (const log of this.#all.values()) this.holes.look(log);
   }
 
   #timings;
@@ -34,17 +30,7 @@ export class Conversations {
   frozen = new Set();
   /** @type {Map<number, Map<number, Row>>} */
   #buffers = new Map();
-  /** When a hole is to be fetched. @type {Map<number, number>} */
-  #gaps = new Map();
-  /** @type {number | null} */
-  #gapDue = null;
-  /** To be fetched, and being fetched. @type {Set<number>} */
-  #fetch = new Set();
-  /** @type {Set<number>} */
-  #fetching = new Set();
-  /** Conversations of which nothing is stored, though there is something.
-   * @type {Set<number>} */
-  #bare = new Set();
+  holes = new Holes();
   /** Changed since they were written. @type {Set<number>} */
   #dirty = new Set();
 
@@ -65,7 +51,7 @@ export class Conversations {
 
   /** When a hole has lasted long enough, or marks are due. @returns {number[]} */
   get deadlines() {
-    return [this.#gapDue, this.marks.due].filter((due) => due !== null);
+    return [this.holes.due, this.marks.due].filter((due) => due !== null);
   }
 
   // -- messages
@@ -84,7 +70,7 @@ export class Conversations {
     const buffer = this.#buffers.get(mine.id) ?? new Map();
     this.#buffers.set(mine.id, buffer);
     if (buffer.size < BUFFER) buffer.set(row.seq, row);
-    this.#behind(mine, now + this.#timings.gap);
+    this.holes.behind(mine, now + this.#timings.gap);
   }
 
   /** @param {Log} mine @param {number} seq */
@@ -120,70 +106,35 @@ export class Conversations {
     }
     if (mine.known > mine.have) return;
     this.#buffers.delete(mine.id);
-    this.#gaps.delete(mine.id);
-    this.#fetch.delete(mine.id);
+    this.holes.filled(mine);
   }
 
   // -- holes
-
-  /** There is something above `have`: fetch it at `due`, unless it comes by itself.
-   * @param {Log} mine @param {number} due */
-  #behind({ id }, due) {
-    if (this.#gaps.has(id) || this.#fetch.has(id) || this.#fetching.has(id)) return;
-    this.#gaps.set(id, due);
-    this.#gapDue = Math.min(this.#gapDue ?? due, due);
-  }
-
-  /** @param {Log} mine */
-  #fetchSoon({ id }) {
-    if (this.#fetching.has(id)) return;
-    this.#gaps.delete(id);
-    this.#fetch.add(id);
-  }
 
   /** R4: the server says that there is something up to `last`.
    * @param {number} conv @param {number} last */
   poke(conv, last) {
     const mine = this.log(conv);
     this.#heard(mine, last);
-    if (mine.known > mine.have) this.#fetchSoon(mine);
-  }
-
-  /** R3: holes that lasted long enough are to be fetched. @param {number} now */
-  tick(now) {
-    if (this.#gapDue === null || now < this.#gapDue) return;
-    for (const [id, due] of [...this.#gaps]) if (due <= now) this.#fetchSoon(this.log(id));
-    this.#gapDue = this.#gaps.size ? Math.min(...this.#gaps.values()) : null;
-  }
-
-  /** The fields of the next fetch to send; null if there is none now. */
-  nextFetch() {
-    for (const id of this.#fetch) {
-      if (this.#fetching.size >= FETCHES) return null;
-      this.#fetch.delete(id);
-      if (this.frozen.has(id)) continue;
-      this.#fetching.add(id);
-      return { conv: id, after: this.log(id).have, limit: PAGE };
-    }
-    return null;
+    if (mine.known > mine.have) this.holes.want(mine);
   }
 
   /** Messages that came along with the heads; R4: if they do not reach `have`, fetch.
    * @param {Turn} turn @param {Frame} frame @param {number} now */
   tail(turn, frame, now) {
     const mine = this.#run(turn, frame, now);
-    if (mine.known > mine.have) this.#fetchSoon(mine);
+    if (mine.known > mine.have) this.holes.want(mine);
   }
 
   /** R4: the answer to a fetch of ours; go on until `have` is `known`.
    * @param {Turn} turn @param {Frame} frame @param {number} now */
   fetched(turn, frame, now) {
     const before = this.log(frame.conv).have;
-    this.#fetching.delete(frame.conv);
+    this.holes.answered(frame.conv);
     const mine = this.#run(turn, frame, now);
     if (mine.known <= mine.have) return;
-    if (mine.have > before) this.#fetchSoon(mine);
-    else if (frame.more) this.#behind(mine, now + this.#timings.retry);
+    if (mine.have > before) this.holes.want(mine);
+    else if (frame.more) this.holes.behind(mine, now + this.#timings.retry);
     else this.#nothingThere(mine, now);
   }
 
@@ -200,16 +151,16 @@ export class Conversations {
   #nothingThere(mine, now) {
     mine.known = Math.max(mine.have, ...(this.#buffers.get(mine.id)?.keys() ?? []));
     this.#dirty.add(mine.id);
-    if (mine.known > mine.have) this.#behind(mine, now + this.#timings.retry);
+    if (mine.known > mine.have) this.holes.behind(mine, now + this.#timings.retry);
   }
 
   /** The server refused our fetch; `again` tells whether it may change its mind.
    * @param {number} conv @param {boolean} again @param {number} now */
   fetchFailed(conv, again, now) {
-    this.#fetching.delete(conv);
+    this.holes.answered(conv);
     const mine = this.log(conv);
     if (again) {
-      this.#behind(mine, now + this.#timings.retry);
+      this.holes.behind(mine, now + this.#timings.retry);
     } else {
       mine.known = mine.have;
       this.#dirty.add(conv);
@@ -233,28 +184,12 @@ export class Conversations {
 
   // -- history
 
-  /** @param {Log} mine */
-  #look(mine) {
-    if (mine.base === mine.have && mine.have >= mine.floor) this.#bare.add(mine.id);
-  }
-
-  /** R8: where nothing is stored a first look at the history is taken, one at a time, once
-   * nothing is missing any more. */
-  nextLook() {
-    if (this.#fetch.size || this.#fetching.size || this.frozen.size) return null;
-    for (const id of this.#bare) {
-      this.#bare.delete(id);
-      this.#fetching.add(id);
-      return { conv: id, before: this.log(id).base + 1, limit: LOOK };
-    }
-    return null;
-  }
-
-  /** The answer to a look, if one came. @param {number} conv */
-  looked(conv) {
-    this.#fetching.delete(conv);
-    const mine = this.log(conv);
-    if (mine.known > mine.have) this.#fetchSoon(mine);
+  /** The answer to a look. @param {Turn} turn @param {Frame} frame */
+  looked(turn, frame) {
+    this.holes.answered(frame.conv);
+    this.older(turn, frame);
+    const mine = this.log(frame.conv);
+    if (mine.known > mine.have) this.holes.want(mine);
   }
 
   /** R8: history that ends where ours begins is stored in front of it.
@@ -296,7 +231,7 @@ export class Conversations {
     const span = { base, have: base, known: base, floor };
     const mine = { id: conv, kind, ...span, delivered, read, ...told, peers: [] };
     this.#all.set(conv, mine);
-    this.#look(mine);
+    this.holes.look(mine);
     return mine;
   }
 
@@ -361,8 +296,8 @@ export class Conversations {
 
   /** The session is gone, and with it whatever had not been stored. */
   lost() {
-    for (const map of [this.#buffers, this.#gaps, this.#fetch, this.#fetching]) map.clear();
-    this.#gapDue = null;
+    this.#buffers.clear();
+    this.holes.lost();
     this.marks.lost();
     this.frozen.clear();
   }
@@ -373,7 +308,7 @@ export class Conversations {
   synced(due) {
     for (const mine of this.#all.values()) {
       this.#owe(mine);
-      if (mine.known > mine.have) this.#behind(mine, due);
+      if (mine.known > mine.have) this.holes.behind(mine, due);
     }
   }
 
@@ -392,7 +327,7 @@ export class Conversations {
     this.floor(turn, mine, mine.floor);
     this.#drain(turn, mine);
     this.#owe(mine);
-    if (mine.known > mine.have) this.#fetchSoon(mine);
+    if (mine.known > mine.have) this.holes.want(mine);
   }
 
   /** Write what has changed: always before, or with, a newer sync token (R6).

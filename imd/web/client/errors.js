@@ -16,3 +16,6 @@ export class ImdError extends Error {
     this.code = code;
   }
 }
+
+/** The code, among the tabs, of an operation of a tab that another has replaced. */
+export const FENCED = "fenced";

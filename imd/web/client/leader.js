@@ -2,7 +2,7 @@
 /** What the tab does that holds the connection. @module */
 
 import { Calls } from "./calls.js";
-import { ImdError } from "./errors.js";
+import { FENCED, ImdError } from "./errors.js";
 import { Link } from "./link.js";
 import { Timer, now, sleep } from "./system.js";
 import { NOBODY } from "./types.js";
@@ -50,7 +50,8 @@ export class Leader {
   /** Who waits for the end of connecting. @type {Set<() => void>} */
   #waiting = new Set();
   #leaving = false;
-  #pulling = false;
+  /** @type {Promise<void> | null} */
+  #pulling = null;
   #pullAgain = false;
 
   /** Go on where the last leader stopped. */
@@ -92,15 +93,16 @@ export class Leader {
     this.#link = link;
     link.connect();
     // What was put into the outbox since it was loaded.
-    void this.#pull().catch((error) => this.#failed(error));
+    void this.#pull().catch(() => {});
   }
 
   /** The database failed, or another tab has taken over. @param {unknown} error */
   #failed(error) {
     const { code = "internal", message = String(error) } = /** @type {any} */ (error);
     this.#calls.lost();
+    void this.#link?.stop();
     this.#link = null;
-    if (code === "fenced") {
+    if (code === FENCED) {
       this.#deposed();
       return;
     }
@@ -229,6 +231,12 @@ export class Leader {
     }
     await this.#link?.stop();
     this.#link = null;
+    // Replaced (4502), perhaps by another tab while this one was frozen.
+    const lead = await this.#store.lead().catch(() => undefined);
+    if (lead?.term !== this.#term) {
+      this.#deposed();
+      return;
+    }
     // R9: bad credentials stay bad.
     if (close === 4501) await this.#forget();
     this.#setState("refused", { code: error.code, message: reason });
@@ -367,20 +375,24 @@ export class Leader {
   }
 
   /** R1: take over what tabs have put into the outbox, in its order. */
-  async #pull() {
+  #pull() {
     this.#pullAgain = true;
-    if (this.#pulling) return;
-    this.#pulling = true;
-    try {
-      while (this.#pullAgain && this.#link) {
-        this.#pullAgain = false;
-        const link = this.#link;
-        const entries = await this.#store.outboxAfter(link.rules.lastOrder);
-        for (const entry of entries)
-          if (entry.code === undefined) link.input((rules) => rules.send(entry, now()));
-      }
-    } finally {
-      this.#pulling = false;
+    this.#pulling ??= this.#pulled()
+      .catch((error) => {
+        this.#failed(error);
+        throw error;
+      })
+      .finally(() => (this.#pulling = null));
+    return this.#pulling;
+  }
+
+  async #pulled() {
+    while (this.#pullAgain && this.#link) {
+      this.#pullAgain = false;
+      const link = this.#link;
+      const entries = await this.#store.outboxAfter(this.#term, link.rules.lastOrder);
+      for (const entry of entries)
+        if (entry.code === undefined) link.input((rules) => rules.send(entry, now()));
     }
   }
 }

@@ -49,6 +49,8 @@ export class Link {
   #retry = new Timer(() => this.connect());
   #patience = new Timer(() => this.#connection?.abort("no connection in time"));
   #stopped = false;
+  /** @type {unknown} */
+  #failure = null;
   /** The server was reached at least once. */
   greeted = false;
   /** The turns that are being performed. @type {Promise<void> | null} */
@@ -104,9 +106,10 @@ export class Link {
     return result;
   }
 
-  /** All that was given is stored, and told. */
+  /** All that was given is stored, and told; throws if it could not be. */
   async settled() {
     while (this.#turns) await this.#turns;
+    if (this.#failure) throw this.#failure;
   }
 
   /** Close the connection, and do nothing more. */
@@ -115,7 +118,7 @@ export class Link {
     for (const timer of [this.#ticks, this.#retry, this.#patience]) timer.cancel();
     this.#connection?.finish();
     this.#connection = null;
-    await this.settled();
+    while (this.#turns) await this.#turns;
   }
 
   // -- turns
@@ -170,7 +173,8 @@ export class Link {
    * @param {unknown} error */
   #fail(error) {
     if (this.#stopped) return;
-    this.stop();
+    this.#failure = error;
+    void this.stop();
     this.#owner.failed(error);
   }
 

@@ -130,8 +130,8 @@ export class MemoryStore {
     return [...this.#outbox.values()].sort((a, b) => a.order - b.order);
   }
 
-  /** @param {number} order @returns {Promise<Pending[]>} */
-  async outboxAfter(order) {
+  /** @param {string} _term @param {number} order @returns {Promise<Pending[]>} */
+  async outboxAfter(_term, order) {
     return this.#sorted().filter((entry) => entry.order > order);
   }
 

@@ -22,15 +22,17 @@
  * @module
  */
 
-import { Conversations, PAGE, rowOf } from "./conversations.js";
+import { Conversations, rowOf } from "./conversations.js";
+import { PAGE } from "./holes.js";
 import { Entrance } from "./login.js";
 import { Outbox } from "./outbox.js";
+import { Requests } from "./requests.js";
 import { Comparison } from "./restored.js";
 import { Syncs } from "./syncs.js";
 import { Turn } from "./types.js";
 
 /** @import {Account, Body, Frame, Login, Pending, Row, Saved, Timings} from "./types.js" */
-/** @typedef {(frame: Frame) => void} Answer */
+/** @import {Answer} from "./requests.js" */
 
 /** Errors after which the same fetch may succeed. */
 const PASSING = new Set(["unavailable", "internal", "limit"]);
@@ -64,11 +66,7 @@ export class Rules {
   #turn = new Turn();
   #now = 0;
   #wall = 0;
-  #req = 0;
-  /** @type {Map<number, Answer>} */
-  #requests = new Map();
-  /** What the server owes us, and when it is overdue. @type {Map<number | string, number>} */
-  #waits = new Map();
+  #requests = new Requests();
   // -- of the session
   online = false;
   #open = false;
@@ -90,8 +88,7 @@ export class Rules {
     this.#heartbeat = this.#spoke = 0;
     this.#syncs = new Syncs();
     this.#next = this.#epoch = this.#retry = this.#error = null;
-    this.#requests.clear();
-    this.#waits.clear();
+    this.#requests.lost();
   }
 
   // -- what the caller may look at
@@ -109,7 +106,7 @@ export class Rules {
   /** When `tick` has to be called, if nothing happens before. @returns {number | null} */
   get deadline() {
     if (!this.#open) return null;
-    const times = [...this.#waits.values(), ...this.#conversations.deadlines];
+    const times = [...this.#requests.deadlines, ...this.#conversations.deadlines];
     if (this.#outbox.deadline !== null) times.push(this.#outbox.deadline);
     if (this.online) times.push(this.#spoke + this.#heartbeat);
     return times.length ? Math.min(...times) : null;
@@ -124,9 +121,8 @@ export class Rules {
     this.#open = true;
     // Whatever was meant for an earlier session must not come before the hello.
     this.#turn.frames = [];
-    this.#requests.clear();
-    const req = (this.#hello = this.#request(null));
-    this.#waits.set(req, now + this.#timings.answer);
+    this.#requests.lost();
+    const req = (this.#hello = this.#requests.begin(null, now + this.#timings.answer));
     this.#turn.frames.push(this.#entrance.hello(req, this.account.since, TAIL));
   }
 
@@ -151,10 +147,10 @@ export class Rules {
     const overdue = this.#outbox.deadline;
     if (overdue !== null && now >= overdue) {
       this.#hangUp("no ack in time");
-    } else if ([...this.#waits.values()].some((due) => now >= due)) {
+    } else if (this.#requests.overdue(now)) {
       this.#hangUp("no answer in time");
     } else if (this.online) {
-      this.#conversations.tick(now);
+      this.#conversations.holes.tick(now);
       if (now >= this.#spoke + this.#heartbeat) this.#ping(this.#timings.answer);
     }
   }
@@ -168,10 +164,8 @@ export class Rules {
 
   /** @param {number} patience */
   #ping(patience) {
-    this.#req += 1;
-    this.#turn.frames.push({ type: "ping", n: this.#req });
-    const due = this.#now + patience;
-    this.#waits.set("pong", Math.min(this.#waits.get("pong") ?? due, due));
+    this.#turn.frames.push({ type: "ping", n: this.#requests.begin(null) });
+    this.#requests.expect("pong", this.#now + patience);
   }
 
   /** @param {string} reason */
@@ -200,7 +194,7 @@ export class Rules {
    * @param {string} method @param {Body | undefined} params @param {number} now */
   call(method, params, now) {
     this.#now = now;
-    const req = this.#request((frame) => this.#answered(frame));
+    const req = this.#requests.begin((frame) => this.#answered(frame));
     this.#turn.frames.push({ type: "call", req, method, ...(params ? { params } : {}) });
     return req;
   }
@@ -209,13 +203,10 @@ export class Rules {
    * @param {number} conv @param {number} before @param {number} limit @param {number} now */
   history(conv, before, limit, now) {
     this.#now = now;
-    const req = this.#request((frame) => {
+    return this.#fetch({ conv, limit, before }, (frame) => {
       if (isRun(frame, conv)) this.#conversations.older(this.#turn, frame);
       this.#answered(frame);
     });
-    this.#waits.set(req, now + this.#timings.answer);
-    this.#turn.frames.push({ type: "fetch", req, conv, limit, before });
-    return req;
   }
 
   /** R6: what the notice `rows` asked for: our rows above a seq, ascending.
@@ -224,13 +215,6 @@ export class Rules {
     this.#now = now;
     const fetch = this.#compare;
     if (this.#comparison.rows(this.#turn, ticket, rows, fetch, this.#wall)) this.#settle();
-  }
-
-  /** @param {Answer | null} answer */
-  #request(answer) {
-    this.#req += 1;
-    if (answer) this.#requests.set(this.#req, answer);
-    return this.#req;
   }
 
   /** @param {Frame} frame */
@@ -244,7 +228,7 @@ export class Rules {
   frames(frames, now) {
     this.#now = now;
     // Whatever it says, it is alive.
-    this.#waits.delete("pong");
+    this.#requests.came("pong");
     for (const frame of frames) {
       if (!this.#open) return;
       if (this.online || BEFORE_WELCOME.has(frame.type)) this.#inputs[frame.type]?.(frame);
@@ -261,7 +245,7 @@ export class Rules {
     heads: (frame) => this.#heads(frame),
     head: ({ conv, last }) => this.#unknown(conv) || this.#conversations.poke(conv, last),
     receipt: (frame) => this.#receipt(frame),
-    result: (frame) => this.#answer(frame.req)?.(frame),
+    result: (frame) => void this.#requests.answer(frame),
     error: (frame) => this.#refused(frame),
     event: (frame) => this.#event(frame),
     pong: (frame) => this.#pong(frame),
@@ -276,7 +260,7 @@ export class Rules {
       this.#stranger();
       return;
     }
-    this.#waits.delete(frame.req);
+    this.#requests.came(frame.req);
     this.online = true;
     this.#heartbeat = frame.heartbeat;
     this.#logIn(frame);
@@ -288,7 +272,7 @@ export class Rules {
       this.#sync(true);
     } else {
       this.#syncs.begin(this.#hello, this.account.since === null);
-      this.#waits.set("heads", this.#now + this.#timings.heads);
+      this.#requests.expect("heads", this.#now + this.#timings.heads);
     }
     this.#turn.notices.push({ type: "welcomed", account: this.account });
   }
@@ -314,9 +298,9 @@ export class Rules {
 
   /** R4: ask for the heads that changed, or for all of them. @param {boolean} full */
   #sync(full) {
-    const req = this.#request(null);
+    const req = this.#requests.begin(null);
     this.#syncs.begin(req, full);
-    this.#waits.set("heads", this.#now + this.#timings.heads);
+    this.#requests.expect("heads", this.#now + this.#timings.heads);
     const since = full ? null : this.account.since;
     const frame = { type: "sync", req, tail: TAIL };
     this.#turn.frames.push(since === null ? frame : { ...frame, since });
@@ -324,7 +308,8 @@ export class Rules {
 
   /** R4 and R8 for each head; the last page has a token. @param {Frame} frame */
   #heads(frame) {
-    if (this.#waits.has("heads")) this.#waits.set("heads", this.#now + this.#timings.heads);
+    if (this.#requests.came("heads"))
+      this.#requests.expect("heads", this.#now + this.#timings.heads);
     for (const item of frame.items) {
       this.#conversations.head(this.#turn, item, this.#epoch !== null);
       if (this.#comparison.busy) this.#comparison.head(item, this.#compare);
@@ -338,7 +323,7 @@ export class Rules {
   /** All heads have come: go on with what they said is missing. */
   #synced() {
     const again = this.#syncs.finished(this.#conversations);
-    this.#waits.delete("heads");
+    this.#requests.came("heads");
     this.#comparison.leave(this.#turn);
     this.#conversations.synced(this.#now + this.#timings.gap);
     this.#settle();
@@ -365,12 +350,10 @@ export class Rules {
   /** R6: read the server's log downwards.
    * @type {(conv: number, before: number) => void} */
   #compare = (conv, before) => {
-    const req = this.#request((frame) => {
+    this.#fetch({ conv, limit: PAGE, before }, (frame) => {
       if (!isRun(frame, conv)) this.#hangUp("the log could not be compared");
       else this.#comparison.compare(this.#turn, frame);
     });
-    this.#waits.set(req, this.#now + this.#timings.answer);
-    this.#turn.frames.push({ type: "fetch", req, conv, limit: PAGE, before });
   };
 
   /** R4: a conversation that we never heard of is found by a sync. @param {number} conv */
@@ -398,13 +381,9 @@ export class Rules {
 
   /** The answer to a fetch, or what came along with the heads. @param {Frame} frame */
   #msgs(frame) {
-    const answer = this.#answer(frame.req);
-    if (answer) {
-      answer(frame);
-    } else if (!this.#unknown(frame.conv)) {
-      this.#seen(frame);
-      this.#conversations.tail(this.#turn, frame, this.#now);
-    }
+    if (this.#requests.answer(frame) || this.#unknown(frame.conv)) return;
+    this.#seen(frame);
+    this.#conversations.tail(this.#turn, frame, this.#now);
   }
 
   /** R5 for a run of the log. @param {Frame} frame */
@@ -412,14 +391,6 @@ export class Rules {
     for (const item of frame.items)
       if (item.from === this.account.user)
         this.#outbox.seen(this.#turn, rowOf(frame.conv, item));
-  }
-
-  /** @param {number} req */
-  #answer(req) {
-    const answer = this.#requests.get(req);
-    this.#waits.delete(req);
-    this.#requests.delete(req);
-    return answer;
   }
 
   /** @param {Frame} frame */
@@ -434,7 +405,7 @@ export class Rules {
     if (!this.online) this.#error = frame;
     else if (frame.req !== undefined && frame.req === this.#syncs.req)
       this.#hangUp(`sync: ${frame.code}`);
-    else if (frame.req !== undefined) this.#answer(frame.req)?.(frame);
+    else this.#requests.answer(frame);
   }
 
   /** R4: an event may speak of a conversation that is new. @param {Frame} frame */
@@ -457,7 +428,7 @@ export class Rules {
   take() {
     if (this.online) {
       this.#outbox.transmit(this.#turn, this.#now);
-      this.#fetch();
+      this.#mend();
       this.#conversations.marks.send(this.#turn, this.#now);
     }
     this.#outbox.land(this.#turn, this.#conversations.all);
@@ -468,21 +439,17 @@ export class Rules {
     return turn;
   }
 
-  #fetch() {
-    for (let fields; (fields = this.#conversations.nextFetch()); )
+  #mend() {
+    const { all, frozen, holes } = this.#conversations;
+    for (let fields; (fields = holes.next(all, frozen)); )
       this.#ask(fields, (frame) => this.#conversations.fetched(this.#turn, frame, this.#now));
-    if (this.#syncs.req !== null) return;
-    const look = this.#conversations.nextLook();
-    if (look)
-      this.#ask(look, (frame) => {
-        this.#conversations.looked(frame.conv);
-        this.#conversations.older(this.#turn, frame);
-      });
+    const look = this.#syncs.req === null ? holes.nextLook(all, frozen) : null;
+    if (look) this.#ask(look, (frame) => this.#conversations.looked(this.#turn, frame));
   }
 
   /** @param {{conv: number, limit: number}} fields @param {Answer} take */
   #ask(fields, take) {
-    const req = this.#request((frame) => {
+    this.#fetch(fields, (frame) => {
       if (frame.type === "error") {
         this.#conversations.fetchFailed(fields.conv, PASSING.has(frame.code), this.#now);
       } else if (!isRun(frame, fields.conv)) {
@@ -492,8 +459,13 @@ export class Rules {
         take(frame);
       }
     });
-    this.#waits.set(req, this.#now + this.#timings.answer);
+  }
+
+  /** @param {{conv: number, limit: number, before?: number}} fields @param {Answer} answer */
+  #fetch(fields, answer) {
+    const req = this.#requests.begin(answer, this.#now + this.#timings.answer);
     this.#turn.frames.push({ type: "fetch", req, ...fields });
+    return req;
   }
 }
 

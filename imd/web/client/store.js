@@ -9,7 +9,7 @@
  */
 
 import { Database, got } from "./database.js";
-import { ImdError } from "./errors.js";
+import { FENCED, ImdError } from "./errors.js";
 import { NOBODY } from "./types.js";
 
 /** @import {Account, Log, Pending, Row, Saved, Write} from "./types.js" */
@@ -165,11 +165,13 @@ export class IndexedStore {
     );
   }
 
-  /** The outbox after an `order`. @param {number} order @returns {Promise<Pending[]>} */
-  outboxAfter(order) {
-    return this.#db.run(["pending"], "readonly", (tx) =>
-      got(tx.objectStore("pending").getAll(IDBKeyRange.lowerBound(order, true))),
-    );
+  /** The outbox after an `order`.
+   * @param {string} term @param {number} order @returns {Promise<Pending[]>} */
+  outboxAfter(term, order) {
+    return this.#db.run(["meta", "pending"], "readonly", async (tx) => {
+      await fenced(tx, term);
+      return got(tx.objectStore("pending").getAll(IDBKeyRange.lowerBound(order, true)));
+    });
   }
 
   /** All that is above a seq, ascending. @param {number} conv @param {number} above
@@ -220,7 +222,7 @@ async function accountIn(tx) {
 /** @param {IDBTransaction} tx @param {string} term @returns {Promise<Lead>} */
 async function fenced(tx, term) {
   const lead = await got(meta(tx).get("lead"));
-  if (lead?.term !== term) throw new ImdError("fenced", "another tab has taken over");
+  if (lead?.term !== term) throw new ImdError(FENCED, "another tab has taken over");
   return lead;
 }
 

@@ -6,7 +6,7 @@
  */
 
 import { Lease, Locks } from "./election.js";
-import { ImdError } from "./errors.js";
+import { FENCED, ImdError } from "./errors.js";
 import { newId, sleep } from "./system.js";
 
 /** @import {Timings} from "./types.js" */
@@ -71,12 +71,12 @@ export class Tabs {
     if (!this.#alone) {
       this.#channel = new BroadcastChannel(this.#name);
       this.#channel.onmessage = ({ data }) => this.#heard(data);
-      this.#post({ who: true });
     }
     this.#stand();
   }
 
   async #stand() {
+    this.#post({ who: true });
     const owner = {
       elected: (/** @type {string} */ term) => void this.#elected(term),
       deposed: () => void this.#again(),
@@ -177,9 +177,20 @@ export class Tabs {
   /** @param {string} term */
   #follow(term) {
     for (const hope of this.#hopes) hope();
-    if (this.#leading || term === this.#term) return;
+    if (term === this.#term) return;
+    if (this.#leading) {
+      void this.#doubt();
+      return;
+    }
     this.#term = term;
     this.#recall();
+  }
+
+  /** Another says that it leads; the database knows who is right. */
+  async #doubt() {
+    const mine = this.#term;
+    const lead = await this.#store.lead().catch(() => undefined);
+    if (lead && lead.term !== mine && this.#term === mine) this.deposed();
   }
 
   /** Whether a leader answers. @returns {Promise<boolean>} */
@@ -248,9 +259,11 @@ export class Tabs {
   /** @param {{number: number, value?: any, code?: string, message?: string}} answer */
   #answered({ number, value, code, message }) {
     const question = this.#questions.get(number);
+    // Whoever said so leads no more, and has done nothing: the next one is asked.
+    if (code === FENCED && question?.again) return;
     this.#questions.delete(number);
     if (code === undefined) question?.resolve(value);
-    else question?.reject(new ImdError(code, message));
+    else question?.reject(new ImdError(code === FENCED ? "offline" : code, message));
   }
 }
 
