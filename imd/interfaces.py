@@ -78,6 +78,8 @@ class MessageStorage(Protocol):
         the batch, is DUPLICATE with the first seq and time if kind and body are equal,
         else CONFLICT.  Who is not a member, or has no open friendship, gets FORBIDDEN,
         also for an id that is stored (nothing is revealed) unless it is a member's own.
+        What is not stored yet and came by a session older than the newest of its device is
+        REPLACED and never stored: the newer one may have been told that it was refused.
         ``at`` is the time of all new messages.
         """
 

@@ -32,6 +32,7 @@ class Outcome(IntEnum):
     CONFLICT = 3  #: Already stored with another kind or body: the first one stays.
     FORBIDDEN = 4  #: No such conversation, not a member, or no longer friends.
     NO_FILE = 5  #: The file is incomplete or not the sender's.
+    REPLACED = 6  #: Its device has a newer session, which sends again what was not answered.
 
 
 class User(Struct, frozen=True):
@@ -89,6 +90,8 @@ class NewMessage(Struct, frozen=True, gc=False):
     body: bytes
     #: The file it carries, when ``kind`` is ``file``.
     file: int | None = None
+    #: The session of the device that took it (``Identity.session``).
+    session: int = 0
 
 
 class Appended(Struct, frozen=True, gc=False):

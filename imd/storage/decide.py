@@ -35,18 +35,22 @@ def decide(
     logs: Mapping[int, Log],
     stored: Mapping[Key, Stored],
     files: Collection[tuple[int, int]],
+    sessions: Mapping[int, int],
     at: int,
 ) -> tuple[Appended, ...]:
     """The decision about each message, in order (``imd.interfaces.MessageStorage.append``).
 
     ``logs`` has the conversations of the batch that exist, ``stored`` the messages of it that
-    are stored already, ``files`` the (file, owner) pairs that are complete.
+    are stored already, ``files`` the (file, owner) pairs that are complete, ``sessions`` the
+    newest session of each device.
     """
     last = {conversation: log.last for conversation, log in logs.items()}
     seen = dict(stored)
     decisions = []
     for message in batch:
-        decision = _decide(message, logs.get(message.conversation), last, seen, files, at)
+        log = logs.get(message.conversation)
+        replaced = sessions.get(message.device, 0) > message.session
+        decision = _decide(message, log, last, seen, files, replaced, at)
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
             seen[_key(message)] = Stored(decision.seq, at, message.kind, message.body)
@@ -60,6 +64,7 @@ def _decide(
     last: Mapping[int, int],
     seen: Mapping[Key, Stored],
     files: Collection[tuple[int, int]],
+    replaced: bool,
     at: int,
 ) -> Appended:
     if log is None or message.sender not in log.members:
@@ -69,6 +74,8 @@ def _decide(
         if (old.kind, old.body) != (message.kind, message.body):
             return _CONFLICT
         return Appended(Outcome.DUPLICATE, old.seq, old.at)
+    if replaced:
+        return _REPLACED
     if not log.open:
         return _FORBIDDEN
     if message.file is not None and (message.file, message.sender) not in files:
@@ -83,6 +90,7 @@ def _key(message: NewMessage) -> Key:
 _FORBIDDEN = Appended(Outcome.FORBIDDEN)
 _CONFLICT = Appended(Outcome.CONFLICT)
 _NO_FILE = Appended(Outcome.NO_FILE)
+_REPLACED = Appended(Outcome.REPLACED)
 
 
 def check_verified(stored: str | None, *allowed: str) -> None:

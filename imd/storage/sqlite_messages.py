@@ -20,6 +20,9 @@ ON m.id = i.column1 AND m.conversation = i.column2 AND m.sender = i.column3"""
 _FILES = """
 SELECT json_group_array(json_array(f.id, f.owner))
 FROM (VALUES {values}) AS i JOIN file AS f ON f.id = i.column1 WHERE f.complete"""
+_SESSIONS = """
+SELECT json_group_array(json_array(d.id, d.session))
+FROM (VALUES {values}) AS i JOIN device AS d ON d.id = i.column1"""
 _INSERT = """
 INSERT INTO message (conversation, seq, sender, device, id, at, kind, body) VALUES {values}"""
 _LAST = """
@@ -53,7 +56,8 @@ def next_change(db: sqlite3.Connection) -> tuple[int, str]:
 
 def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> AppendResult:
     """See ``MessageStorage.append``."""
-    decisions = decide(batch, _logs(db, batch), _stored(db, batch), _files(db, batch), at)
+    found = _logs(db, batch), _stored(db, batch), _files(db, batch), _sessions(db, batch)
+    decisions = decide(batch, *found, at)
     number, covered = next_change(db)
     rows, last = [], {}
     for message, decision in zip(batch, decisions, strict=True):
@@ -96,6 +100,11 @@ def _stored(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> dict[Key, St
 def _files(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> set[tuple[int, int]]:
     ids = [(message.file,) for message in batch if message.file is not None]
     return {(file, owner) for file, owner in lookup(db, _FILES, ids)}
+
+
+def _sessions(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> dict[int, int]:
+    ids = [(device,) for device in {message.device for message in batch}]
+    return dict(lookup(db, _SESSIONS, ids))
 
 
 def advance(db: sqlite3.Connection, cursors: Sequence[Cursor]) -> AdvanceResult:

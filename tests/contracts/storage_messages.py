@@ -8,7 +8,7 @@ from functools import partial
 from msgspec import structs
 
 from imd.interfaces import Storage
-from imd.model import Cursor, NewMessage, Outcome
+from imd.model import Cursor, Device, NewMessage, Outcome
 from tests.contracts.storage_parts import (
     ALICE,
     BOB,
@@ -19,6 +19,7 @@ from tests.contracts.storage_parts import (
     NO_FILE,
     NOW,
     PLENTY,
+    REPLACED,
     STRANGER,
     PutFile,
     accounts,
@@ -168,6 +169,30 @@ class AppendContract:
         assert await append(storage, structs.replace(batch[3], body=b"{}", file=52)) == [CONFLICT]
         stranger = structs.replace(carrying(50, 60), sender=CAROL)
         assert await append(storage, stranger) == [FORBIDDEN]
+
+    async def test_what_a_newer_session_was_refused_is_not_stored_for_an_older_one(
+        self, storage: Storage
+    ) -> None:
+        c = await pair(storage)
+        device = Device(10 + ALICE, ALICE, "phone", NOW, NOW)
+        await storage.add_device(device, b"token", verified="hash", limit=9, retire_before=0)
+
+        async def connect() -> list[NewMessage]:
+            identity = await storage.open_session(b"token", NOW)
+            assert identity is not None
+            made = texts(c, ALICE, (1, 2, 3))
+            return [structs.replace(message, session=identity.session) for message in made]
+
+        first, second, third = await connect()
+        assert await append(storage, first) == [new(1)]
+        # The connector of the first session cannot reach storage; the client goes to another.
+        _, second_again, third_again = await connect()
+        await say(storage, BOB, "remove", ALICE)
+        assert await append(storage, second_again) == [FORBIDDEN]
+        await join(storage, ALICE, BOB, c)
+        assert await append(storage, third_again) == [new(2)]
+        assert await append(storage, first, second, third) == [known(1), REPLACED, known(2)]
+        assert await log(storage, BOB, c) == [1, 3]
 
     async def test_what_is_refused_takes_no_seq(self, storage: Storage) -> None:
         c = await pair(storage)

@@ -30,8 +30,9 @@ WIDTH = 16
 #: Enters a file that is uploaded (or not yet): file, owner, complete.
 PutFile = Callable[[int, int, bool], Awaitable[None]]
 
-FORBIDDEN, CONFLICT, NO_FILE = (
-    Appended(outcome) for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE)
+FORBIDDEN, CONFLICT, NO_FILE, REPLACED = (
+    Appended(outcome)
+    for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE, Outcome.REPLACED)
 )
 
 
