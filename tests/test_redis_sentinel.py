@@ -88,11 +88,9 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
         await status.register(1, 11, 5)
         assert cluster.master.ask("HEXISTS imd:u:1 11") == ":1"
         getattr(cluster.master, hurt)()
-        began = reactor.seconds()
         await fails(status.lookup([1]))
         assert cluster.replica.ask("FLUSHALL").startswith("-READONLY")
         await until_registered(status, cluster.replica)
-        assert reactor.seconds() - began < 20
         assert cluster.replica.ask("ROLE") == "*3"
         if hurt == "kill":
             cluster.master.start()
