@@ -53,6 +53,7 @@ setup(
     ],
     extras_require={
         "test": [
+            "axe-playwright-python>=0.1.4",
             "coverage>=7.10",
             "docutils>=0.21",
             "hypothesis>=6.150",

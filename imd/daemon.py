@@ -18,6 +18,7 @@ from imd.config import Settings
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
+from imd.connector.pages import load
 from imd.connector.site import Crowd, ImdSite
 from imd.connector.websocket import ClientFactory, WebSocketPort
 from imd.delivery import Delivery
@@ -98,6 +99,7 @@ class Connector:
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
+        self._pages = load()
         hosts = Hosts(settings.hosts, settings.origin)
         self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
@@ -210,7 +212,8 @@ class Connector:
         hub.start()
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
-        return Front(accounts, websocket, self._ready, self._crowd.crowded), messaging.covered
+        front = Front(accounts, websocket, self._ready, self._crowd.crowded, self._pages)
+        return front, messaging.covered
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed

@@ -1,8 +1,9 @@
-"""HTTP beside the WebSocket: ``/v1/METHOD``, health, and a page that says what this is."""
+"""HTTP beside the WebSocket: ``/v1/METHOD``, health, and the files of the chat page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import html
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -15,6 +16,7 @@ from zope.interface import implementer
 
 from imd import wire
 from imd.accounts import Accounts
+from imd.connector.pages import Page, serve
 from imd.errors import STATUS, Code, Refusal, Unavailable
 from imd.methods import METHODS, LoggedIn
 from imd.tasks import spawn
@@ -26,18 +28,17 @@ _HEADERS = {
     b"Cache-Control": b"no-store",
     b"X-Content-Type-Options": b"nosniff",
     b"Referrer-Policy": b"no-referrer",
-    b"Content-Security-Policy": b"default-src 'none'; style-src 'unsafe-inline'",
+    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
     b"Server": b"imd",
 }
-_PAGE = """<!doctype html>
+_CLOSED = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<meta name="color-scheme" content="light dark">
 <title>imd</title>
-<style>body { font: 1rem/1.5 sans-serif; max-width: 40rem; margin: 3rem auto; }</style>
 <h1>imd</h1>
-<p>This is an imd instant-messaging server. It is running.</p>
-<p>Clients connect by WebSocket to <code>/ws</code> with the subprotocol
-<code>imd.v1.json</code>; methods are at <code>POST /v1/METHOD</code>.</p>
+<p>The server cannot let anybody in yet: {reason}. This page tries again by itself.</p>
 </html>
 """
 
@@ -58,6 +59,7 @@ class Front(Resource):
 
     ``ready`` returns None, or the reason why this process should get no traffic.
     ``crowded`` says of an address whether it has more connections than it may.
+    ``pages`` are the files of the chat page, by path.
     """
 
     isLeaf = True
@@ -69,14 +71,15 @@ class Front(Resource):
         websocket: IResource,
         ready: Callable[[], str | None],
         crowded: Callable[[str], bool],
+        pages: Mapping[bytes, Page],
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._accounts = accounts
         self._websocket = websocket
         self._ready = ready
         self._crowded = crowded
-        self._pages: dict[bytes, Callable[[Request], bytes]] = {
-            b"/": self._page,
+        self._pages = pages
+        self._probes: dict[bytes, Callable[[Request], bytes]] = {
             b"/healthz": self._healthz,
             b"/readyz": self._readyz,
         }
@@ -98,7 +101,10 @@ class Front(Resource):
             raise Answer(503, limit, {b"Retry-After": b"%d" % RETRY_AFTER})
         if request.path in self._pages:
             _require(request, b"GET", b"HEAD")
-            return self._pages[request.path](request)
+            return serve(request, self._pages[request.path])
+        if request.path in self._probes:
+            _require(request, b"GET", b"HEAD")
+            return self._probes[request.path](request)
         method = request.path.removeprefix(b"/v1/").decode("latin-1")
         if not request.path.startswith(b"/v1/") or method not in METHODS:
             raise Answer(404, Refusal(Code.NOT_FOUND, "there is nothing here"))
@@ -108,11 +114,7 @@ class Front(Resource):
         spawn(self._serve(request, method, gone), self._log, "HTTP request")
         return NOT_DONE_YET
 
-    # -- pages
-
-    def _page(self, request: Request) -> bytes:
-        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
-        return _PAGE.encode()
+    # -- probes
 
     def _healthz(self, request: Request) -> bytes:
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
@@ -179,7 +181,11 @@ class Closed(Resource):
             return b"alive\n"
         request.setResponseCode(503)
         request.setHeader(b"Retry-After", b"%d" % RETRY_AFTER)
-        return f"{self._ready()}\n".encode()
+        if request.path != b"/":
+            return f"{self._ready()}\n".encode()
+        request.setHeader(b"Refresh", b"%d" % RETRY_AFTER)
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        return _CLOSED.format(reason=html.escape(str(self._ready()))).encode()
 
 
 def _require(request: Request, *methods: bytes) -> None:

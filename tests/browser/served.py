@@ -25,7 +25,7 @@ class Served:
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         path = self.directory / "imd.toml"
-        path.write_text(config)
+        path.write_text('hosts = ["imd.test"]\n' + config)
         path.chmod(0o600)
 
     @property
