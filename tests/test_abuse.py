@@ -113,7 +113,6 @@ async def test_a05_many_fragments_of_nothing_never_become_a_message_of_size(chat
 # -- the handshake
 
 
-@pytest.mark.limit(60)
 async def test_a13_a14_a20_who_is_slow_or_speaks_something_else_is_dropped_in_time(
     chat: Chat,
 ) -> None:

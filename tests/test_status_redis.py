@@ -88,7 +88,6 @@ async def test_the_higher_session_of_a_device_wins_whoever_comes_first(
         assert empty_redis.ask("EXISTS imd:u:1") == ":0"
 
 
-@pytest.mark.limit(60)
 async def test_two_thousand_shuffled_calls_end_with_the_highest_session(
     empty_redis: Redis,
 ) -> None:
