@@ -15,6 +15,7 @@ from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
 from imd.interfaces import Entry
+from imd.status import redis_link
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import (
     Middle,
@@ -29,6 +30,7 @@ from tests.redis_places import (
     until_new,
     until_out,
     until_up,
+    works,
 )
 from tests.servers import Redis
 
@@ -141,7 +143,7 @@ async def test_a_redis_whose_clients_are_paused_is_used_again_afterwards(
     mine: TunedRedis, kind: str
 ) -> None:
     async with running("n1", url=mine.url) as (status,):
-        assert mine.ask(f"CLIENT PAUSE 1500 {kind}") == "+OK"
+        assert mine.ask(f"CLIENT PAUSE 2500 {kind}") == "+OK"
         waits = [Deferred.fromCoroutine(fails(status.register(1, n, 5))) for n in range(1, 50)]
         assert max(await gatherResults(waits)) < IN_TIME
         all_fail_at_once(status)
@@ -182,13 +184,17 @@ async def test_a_late_answer_of_a_beat_is_not_taken_for_that_of_the_next(
         assert status.counts.connects == 1
 
 
-async def test_a_slow_redis_is_as_good_as_one_in_time(middle: Middle) -> None:
+async def test_a_slow_redis_is_as_good_as_one_in_time(
+    middle: Middle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Enough for an answer that is late on purpose, and by whatever else the machine does.
+    monkeypatch.setattr(redis_link, "DEADLINE", 2.0)
     async with running("n1", url=at(middle.port)) as (status,):
         middle.delay = 0.1
         await one_works(status)
-        middle.delay = 0.5
-        for _ in range(3):
-            assert await fails(status.lookup([1])) < IN_TIME
+        middle.delay = 4.0
+        calls = [Deferred.fromCoroutine(fails(status.lookup([1]))) for _ in range(3)]
+        assert max(await gatherResults(calls)) < 2.1
         all_fail_at_once(status)
         middle.delay = 0.0
         await until_up(status)
@@ -243,7 +249,7 @@ async def until_right(status: RedisUserStatus) -> None:
     """Answers that were on their way are through; then every call does what it should."""
     while True:
         with contextlib.suppress(AssertionError, Unavailable):
-            return await one_works(status)
+            return await works(status)
         await deferLater(reactor, 0.05, lambda: None)
 
 
