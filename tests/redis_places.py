@@ -122,7 +122,8 @@ async def all_of(calls: Sequence[tuple[Callable[..., Awaitable[Any]], Any]]) -> 
         for call, arguments in left:
             await call(*arguments)
 
-    await gatherResults([Deferred.fromCoroutine(work()) for _ in range(50)])
+    working = [Deferred.fromCoroutine(work()) for _ in range(50)]
+    await gatherResults(working, consumeErrors=True)
 
 
 async def one_works(status: RedisUserStatus) -> None:
