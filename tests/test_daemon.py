@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +16,7 @@ from imd.config import Settings
 from imd.daemon import Connector, process
 from imd.errors import ConfigError
 from tests.application import Told
+from tests.directories import directory
 from tests.inline import open_storage
 from tests.nodes import MemoryFeed
 
@@ -67,9 +66,7 @@ class RolesTests(SynchronousTestCase):
 class ConnectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        self.addCleanup(top.cleanup)
-        self.storage = open_storage(Path(top.name))
+        self.storage = open_storage(directory(self))
         self.addCleanup(self.storage.close)
         self.feed: Any = Told(MemoryFeed())
 

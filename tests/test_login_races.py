@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -21,6 +19,7 @@ from imd.limits import Limits
 from imd.model import Identity
 from imd.registry import Registry
 from imd.routing import Routing
+from tests.directories import directory
 from tests.inline import open_storage
 
 ADDRESS = "127.0.0.1"
@@ -76,9 +75,7 @@ class SlowPasswords:
 
 class Races(SynchronousTestCase):
     def setUp(self) -> None:
-        top = tempfile.TemporaryDirectory()
-        self.addCleanup(top.cleanup)
-        self.storage = open_storage(Path(top.name))
+        self.storage = open_storage(directory(self))
         self.addCleanup(self.storage.close)
         self.passwords = SlowPasswords()
         self.sources = Sources()

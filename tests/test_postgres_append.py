@@ -68,7 +68,6 @@ async def _prepare(storage: PostgresStorage, postgres: Postgres, url: str) -> No
         postgres.run(f"INSERT INTO {table} VALUES {rows}", url.rpartition("/")[2])
 
 
-@pytest.mark.limit(60)
 @pytest.mark.parametrize("ids", [3, 30, 3000])
 async def test_random_batches_are_decided_as_by_the_model(
     postgres: Postgres, store_url: str, ids: int

