@@ -17,7 +17,7 @@ from imd.errors import ConfigError
 from imd.storage import postgres_schema
 from imd.storage.postgres import PostgresStorage
 from imd.storage.postgres_address import Address
-from imd.storage.postgres_schema import LATEST
+from imd.storage.postgres_schema import LATEST, scripts
 from tests.postgres_parts import befriend, nodes, reactor, together, until
 from tests.process import ROOT, environment
 from tests.servers import Postgres
@@ -240,7 +240,8 @@ async def test_migrate_takes_the_store_of_the_configuration_and_the_server_start
     file.write_text(f'store = "{database}"\nunsafe-durability = false\n')
     file.chmod(0o600)
     assert command.main(["--config", str(file)]) == 0
-    assert capsys.readouterr().out == f"imd: applied 0001_start.sql (version {LATEST})\n"
+    said = [f"imd: applied {name} (version {n})\n" for n, (name, _) in enumerate(scripts(), 1)]
+    assert capsys.readouterr().out == "".join(said)
     async with nodes(database, 3) as storages:
         epochs = await together(*(storage.epoch() for storage in storages))
     assert len(set(epochs)) == 1

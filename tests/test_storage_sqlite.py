@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from imd.interfaces import Storage
-from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract
-from tests.contracts.storage_parts import NOW, PutFile
 from tests.inline import new_epoch
 
 reactor: Any = _reactor
@@ -33,23 +29,6 @@ async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
     )
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def put_file(tmp_path: Path) -> PutFile:
-    """Enters files behind the back of the storage."""
-
-    async def put(file: int, owner: int, complete: bool) -> None:
-        db = sqlite3.connect(tmp_path / NAME)
-        with db:
-            db.execute(
-                "INSERT INTO file (id, owner, size, sha256, complete, created) "
-                "VALUES (?, ?, 1, '', ?, ?)",
-                (file, owner, complete, NOW),
-            )
-        db.close()
-
-    return put
 
 
 class TestSqliteStorage(StorageContract):

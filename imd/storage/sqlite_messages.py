@@ -20,6 +20,9 @@ ON m.id = i.column1 AND m.conversation = i.column2 AND m.sender = i.column3"""
 _FILES = """
 SELECT json_group_array(json_array(f.id, f.owner))
 FROM (VALUES {values}) AS i JOIN file AS f ON f.id = i.column1 WHERE f.complete"""
+_ATTACH = "INSERT OR IGNORE INTO attachment (file, conversation) VALUES {values}"
+_SENT = """
+UPDATE file SET sent = 1 FROM (VALUES {values}) AS i WHERE file.id = i.column1"""
 _INSERT = """
 INSERT INTO message (conversation, seq, sender, device, id, at, kind, body) VALUES {values}"""
 _LAST = """
@@ -55,10 +58,12 @@ def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> Appe
     """See ``MessageStorage.append``."""
     decisions = decide(batch, _logs(db, batch), _stored(db, batch), _files(db, batch), at)
     number, covered = next_change(db)
-    rows, last = [], {}
+    rows, last, held = [], {}, []
     for message, decision in zip(batch, decisions, strict=True):
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
+            if message.file is not None:
+                held.append((message.file, message.conversation))
             rows.append(
                 (
                     message.conversation,
@@ -73,6 +78,8 @@ def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> Appe
             )
     change(db, _INSERT, rows)
     change(db, _LAST, [(conversation, seq, number) for conversation, seq in last.items()])
+    change(db, _ATTACH, held)
+    change(db, _SENT, [(file,) for file, _ in held])
     return AppendResult(decisions, covered)
 
 
