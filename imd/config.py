@@ -138,7 +138,6 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
-    _only(settings.files, "", "files", "is not served by this version; leave it out")
     _only(settings.auth, ("password",), "auth", "is the login of this version")
     if settings.role != "transfer":
         _check_engines(settings)
@@ -171,7 +170,7 @@ def _only(value: Any, supported: Any, key: str, why: str) -> None:
 
 
 #: Limits that may be 0, for "no limit".
-_MAY_BE_ZERO = frozenset(("rate", "other_rate"))
+_MAY_BE_ZERO = frozenset(("rate", "other_rate", "file_total_bytes", "file_reserve_bytes"))
 
 
 def _check_numbers(table: str, values: Limits | PasswordCost) -> None:

@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 from imd.config import POSTGRESQL, Settings
-from imd.interfaces import Arrivals, Feed, Storage, UserStatus
+from imd.files.directory import DirectoryBlobs
+from imd.files.threads import Threads
+from imd.interfaces import Arrivals, Blobs, Feed, Storage, UserStatus
 from imd.sources import Sources
 from imd.status.memory import MemoryUserStatus
 from imd.status.redis import RedisUserStatus
@@ -107,6 +109,44 @@ def engine_of(
     if settings.store.startswith(POSTGRESQL):
         return Shared(settings, node, reactor)
     return Embedded(Path(settings.data), sources, reactor, broken)
+
+
+class FileStore(Protocol):
+    """The store of files, and its life."""
+
+    def start(self) -> Blobs:
+        """Open it.  Raises ``ConfigError``."""
+
+    def stop(self) -> None:
+        """Finish what runs, and close."""
+
+
+class Directory:
+    """A directory, with threads of its own."""
+
+    def __init__(self, path: Path, reserve: int, reactor: Any) -> None:
+        self._path = path
+        self._reserve = reserve
+        self._threads = Threads(reactor)
+        self._blobs: DirectoryBlobs | None = None
+
+    def start(self) -> Blobs:
+        """See ``FileStore``."""
+        self._blobs = DirectoryBlobs(self._path, self._threads, self._reserve)
+        self._threads.start()
+        return self._blobs
+
+    def stop(self) -> None:
+        """See ``FileStore``."""
+        if self._blobs is not None:
+            self._threads.stop()
+            self._blobs.close()
+
+
+def files_of(settings: Settings, reactor: Any) -> FileStore:
+    """The store of files that ``files`` names.  Raises ``ConfigError``."""
+    path = Path(settings.files) if settings.files else Path(settings.data) / "files"
+    return Directory(path, settings.limits.file_reserve_bytes, reactor)
 
 
 def status_of(settings: Settings, node: str, reactor: Any) -> UserStatus:

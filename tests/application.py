@@ -234,7 +234,7 @@ class Application:
         self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
         self.accounts = Accounts(
-            storage, self.passwords, self.friends, routing, clock, sources, limits
+            storage, self.passwords, self.friends, routing, clock, sources, limits, {}
         )
         self.hub = Hub(
             accounts=self.accounts,
