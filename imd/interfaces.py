@@ -227,8 +227,11 @@ class FileStorage(Protocol):
         its own are to be deleted.  Nothing happens to a complete one; None if there is none.
         """
 
-    async def fail_file(self, user: int, file: int) -> None:
-        """The bytes were not what was declared: forget the file, unless it is complete."""
+    async def fail_file(self, user: int, file: int) -> bool:
+        """The bytes were not what was declared: forget the file, unless it is complete.
+
+        Whether its bytes are unused now.
+        """
 
     async def readable_file(self, user: int, device: int, file: int) -> File | None:
         """A complete file, if the device is one of the user, who is not locked out, and the user

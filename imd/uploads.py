@@ -158,8 +158,8 @@ class Uploads:
         """All bytes are taken: check them, and make the file one that can be sent."""
         if not await upload.seal(file.sha256):
             await upload.close()
-            await self._storage.fail_file(file.owner, file.id)
-            await self._delete(file.id)
+            if await self._storage.fail_file(file.owner, file.id):
+                await self._delete(file.id)
             raise Refusal(Code.BAD_REQUEST, _OTHER_BYTES)
         media = media_of(await self._blobs.read(file.id, 0, HEAD_BYTES))
         done = await self._storage.complete_file(file.owner, file.id, media)

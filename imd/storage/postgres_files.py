@@ -111,7 +111,7 @@ async def expire_files(db: Connection, incomplete: int, unsent: int, limit: int)
     return len(gone)
 
 
-async def fail_file(db: Connection, user: int, file: int) -> None:
+async def fail_file(db: Connection, user: int, file: int) -> bool:
     """See ``FileStorage.fail_file``.  Inside a transaction."""
     gone = await db.query(
         "DELETE FROM file WHERE id = %s AND owner = %s AND NOT complete RETURNING sha256, size",
@@ -119,6 +119,7 @@ async def fail_file(db: Connection, user: int, file: int) -> None:
     )
     for sha256, size in gone:
         await db.query(_UNUSED, (file, sha256, size))
+    return bool(gone)
 
 
 async def unused_blobs(db: Connection, limit: int) -> tuple[int, ...]:

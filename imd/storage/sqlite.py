@@ -220,9 +220,9 @@ class SqliteStorage:
         """See ``FileStorage``."""
         return await self._writer.run(lambda db: files.complete_file(db, user, file, media))
 
-    async def fail_file(self, user: int, file: int) -> None:
+    async def fail_file(self, user: int, file: int) -> bool:
         """See ``FileStorage``."""
-        await self._writer.run(lambda db: files.fail_file(db, user, file))
+        return await self._writer.run(lambda db: files.fail_file(db, user, file))
 
     async def readable_file(self, user: int, device: int, file: int) -> File | None:
         """See ``FileStorage``."""

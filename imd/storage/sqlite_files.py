@@ -102,12 +102,14 @@ def expire_files(db: sqlite3.Connection, incomplete: int, unsent: int, limit: in
     return len(rows)
 
 
-def fail_file(db: sqlite3.Connection, user: int, file: int) -> None:
+def fail_file(db: sqlite3.Connection, user: int, file: int) -> bool:
     """See ``FileStorage.fail_file``."""
     found = own_file(db, user, file)
-    if found is not None and not found.complete:
-        db.execute("DELETE FROM file WHERE id = ?", (file,))
-        db.execute(_UNUSED, (file, found.sha256, found.size))
+    if found is None or found.complete:
+        return False
+    db.execute("DELETE FROM file WHERE id = ?", (file,))
+    db.execute(_UNUSED, (file, found.sha256, found.size))
+    return True
 
 
 def unused_blobs(db: sqlite3.Connection, limit: int) -> tuple[int, ...]:

@@ -122,10 +122,14 @@ class FilesContract:
             await storage.add_file(file(id, bytes_=id), NO_QUOTA)
         await storage.complete_file(ALICE, 50, "")
         for id in (50, 51):
-            await storage.fail_file(BOB, id)
+            assert not await storage.fail_file(BOB, id)
         assert await storage.own_file(ALICE, 51)
-        for id in (50, 51, 51, 52):
-            await storage.fail_file(ALICE, id)
+        assert [await storage.fail_file(ALICE, id) for id in (50, 51, 51, 52)] == [
+            False,
+            True,
+            False,
+            False,
+        ]
         assert await storage.own_file(ALICE, 50)
         assert await storage.own_file(ALICE, 51) is None
         assert await storage.unused_blobs(9) == (51,)
