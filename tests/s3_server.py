@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from imd.files.s3_link import S3Account
-from tests.process import free_port
+from imd.files.s3_link import S3Link
+from imd.s3account import S3Account
+from tests.process import free_port, reactor
 
 KEY, SECRET = "imdkey", "imdsecret"
 #: Ports of its gRPC lie so far above the others.
@@ -70,6 +71,12 @@ class S3Server:
                     return
             time.sleep(0.05)
         raise AssertionError((self._directory / "log").read_text()[-5000:])
+
+    async def make_bucket(self, name: str) -> None:
+        """Make a bucket."""
+        link = S3Link(self.account, name, reactor)
+        await link.ask("PUT", "")
+        await link.close()
 
     def stop(self) -> None:
         """End it."""

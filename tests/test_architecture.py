@@ -13,7 +13,18 @@ from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"effects", "errors", "events", "filelinks", "friendship", "hints", "limits", "media"}
-PURE |= {"methods", "model", "names", "ranges", "session", "throttle", "tls", "version", "wire"}
+PURE |= {
+    "methods",
+    "model",
+    "names",
+    "ranges",
+    "s3account",
+    "session",
+    "throttle",
+    "tls",
+    "version",
+}
+PURE |= {"wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "online", "recent", "routing"}

@@ -13,8 +13,9 @@ from twisted.internet import reactor as _reactor
 
 from imd.errors import Unavailable
 from imd.files.s3 import PART_BYTES, S3Blobs
-from imd.files.s3_link import S3Account, S3Link
+from imd.files.s3_link import S3Link
 from imd.files.threads import Threads
+from imd.s3account import S3Account
 from tests.contracts.blobs import BLOB, BlobsContract, Both, digest, seal, some, store, write
 from tests.process import free_port
 from tests.s3_server import S3Server

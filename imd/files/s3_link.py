@@ -29,6 +29,7 @@ from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 
 from imd.errors import StoreFull, Unavailable
+from imd.s3account import S3Account
 
 #: Seconds for a connection, and for a whole request.
 CONNECT_SECONDS = 5
@@ -48,15 +49,6 @@ _AWAY = (
 )
 #: What stores say when they have no room.
 _FULL = frozenset(("InsufficientStorage", "QuotaExceeded", "XMinioStorageFull", "EntityTooLarge"))
-
-
-class S3Account(Struct, frozen=True, forbid_unknown_fields=True):
-    """Where the store is, and who we are to it."""
-
-    endpoint: str = ""
-    region: str = "us-east-1"
-    key: str = ""
-    secret: str = ""
 
 
 class Reply(Struct, frozen=True):
