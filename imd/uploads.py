@@ -201,14 +201,15 @@ class Intake:
         self.upload = upload
         self._uploads = uploads
         self._turn = DeferredLock()
-        self._is_ended = False
+        #: Bytes that were there when the upload ended.
+        self._left = 0
 
     @property
     def size(self) -> int:
         """Bytes that are there."""
         if self.file.complete:
             return self.file.size
-        return 0 if self.upload is None else self.upload.size
+        return self._left if self.upload is None else self.upload.size
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes.  Raises ``Refusal`` after ``end``, ``StoreFull``."""
@@ -220,7 +221,7 @@ class Intake:
             await upload.write(data)
 
     def _going_on(self) -> Upload:
-        if self._is_ended or self.upload is None:
+        if self.upload is None:
             raise Refusal(Code.CONFLICT, "another upload of this file has begun")
         return self.upload
 
@@ -242,12 +243,11 @@ class Intake:
     async def end(self) -> None:
         """Let go of the upload, wherever it is; harmless when repeated."""
         async with self._turn:
-            self._is_ended = True
-            try:
-                if self.upload is not None:
-                    await self.upload.close()
-            finally:
-                self._uploads.leave(self)
+            upload, self.upload = self.upload, None
+            self._uploads.leave(self)
+            if upload is not None:
+                self._left = upload.size
+                await upload.close()
 
 
 class Tidying:

@@ -45,12 +45,15 @@ class Body:
         self._reader: Deferred[None] | None = None
 
     async def read(self) -> bytes:
-        """All bytes that wait, at least one; nothing at the end.  Raises ``Broken``."""
+        """All bytes that wait, at least one; nothing at the end.
+
+        Raises ``Broken`` after what came before the break.
+        """
         while not self._parts and not self.is_whole and self._broken is None:
             self._resume()
             self._reader = Deferred()
             await self._reader
-        if self._broken is not None:
+        if self._broken is not None and not self._parts:
             raise self._broken
         parts, self._parts, self._waits = self._parts, [], 0
         self._resume()

@@ -27,7 +27,7 @@ from imd.files.threads import Work
 T = TypeVar("T")
 
 #: Bytes after which what was written goes to the disk, so that no flush takes long.
-FLUSH_BYTES = 8 << 20
+FLUSH_BYTES = 2 << 20
 #: Bytes read at once where a digest is made anew.
 READ_BYTES = 1 << 20
 
