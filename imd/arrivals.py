@@ -9,9 +9,6 @@ from imd.hints import AnyHint, Replace, Revoke
 from imd.recent import Recent
 from imd.sweep import Sweep
 
-#: Seconds for which a node may live on unseen; after that it is gone, or has seen it itself.
-LEASE_SECONDS = 15.0
-
 
 class Incoming:
     """What comes from other nodes goes to the sessions here; ``imd.interfaces.Arrivals``.
@@ -37,5 +34,5 @@ class Incoming:
         self.sweep.suspect()
 
     def unreachable(self, node: str) -> None:
-        """See ``Arrivals``.  It may go on committing for as long as its lease lives."""
-        self.sweep.hurry(LEASE_SECONDS)
+        """See ``Arrivals``."""
+        self.sweep.miss(node)

@@ -12,8 +12,11 @@ from imd.version import __version__
 #: Name of a command to the module whose ``main(argv) -> int`` runs it, and what it does.
 COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
+    "chat": ("imd.terminal.chat", "talk to friends in the terminal"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
+    "send": ("imd.terminal.send", "send a message, from a script"),
+    "tail": ("imd.terminal.tail", "print the messages that come, for a script"),
 }
 
 

@@ -8,6 +8,7 @@ from imd.arrivals import Incoming
 from imd.delivery import Delivery
 from imd.interfaces import Arrivals, Feed, Storage, Transfer, UserStatus
 from imd.online import Online
+from imd.reach import Reach
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.routing import Forwarding, Routing
@@ -38,5 +39,5 @@ class Cluster:
         self.routing = Routing(delivery, Forwarding(node, status, transfer, recent, clock))
         self.online = Online(node, registry, status, self.routing, lambda: self.sweep.soon())
         self.sweep = incoming.sweep = Sweep(
-            storage, feed, registry, self.online, recent, lambda: not transfer.attached, clock
+            storage, feed, registry, self.online, recent, Reach(transfer, status, clock), clock
         )

@@ -26,7 +26,7 @@ NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
 POSTGRESQL = ("postgresql://", "postgres://")
 S3 = "s3://"
-REDIS = ("redis://", "rediss://", "redis+unix://", "redis+sentinel://")
+REDIS = ("redis://", "rediss://", "redis+unix://", "redis+sentinel://", "rediss+sentinel://")
 LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
 
 

@@ -102,7 +102,7 @@ class Connector:
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
         self._crowd = Crowd(settings.limits)
         self.site = ImdSite(Closed(self._ready), self._crowd, reactor)
-        self.engine = engine_of(settings, node, self._sources, reactor, self._broken)
+        self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
         self.files = files_of(settings, reactor)
         self._blobs: Blobs | None = None
         self.status = status_of(settings, node, reactor)
@@ -114,7 +114,7 @@ class Connector:
         self._hub: Hub | None = None
         self._tidying: Tidying | None = None
         self._unready: str | None = "starting"
-        self._stopping = False
+        self._stopping = self._ending = False
 
     def start_files(self) -> None:
         """Open the store of files."""
@@ -157,7 +157,19 @@ class Connector:
         tell(f"data: {error}; check the disk, then start again")
         self._end(1)
 
+    def _refused(self, error: ConfigError) -> None:
+        """PostgreSQL was away at the start, and must not be used as it is.
+
+        Once clients were let in the process stays: they, and those who watch ``/readyz``, learn
+        more from it than from one that is gone.
+        """
+        if isinstance(self.site.resource, Closed) and not (self._stopping or self._ending):
+            self._unready = str(error)
+            tell(str(error))
+            self._end(EX_CONFIG)
+
     def _end(self, code: int) -> None:
+        self._ending = True
         self._reactor.addSystemEventTrigger("after", "shutdown", os._exit, code)
         self._reactor.stop()
 

@@ -54,7 +54,11 @@ class Refresh(Struct, frozen=True):
 
 
 class CloseWith(Struct, frozen=True):
-    """Close the connection; ``retry`` (ms) is announced in a ``bye`` first."""
+    """Close the connection.
+
+    A ``bye`` comes first where the client must not return at once: ``retry`` is when, in ms;
+    None leaves that to those who close many at the same time.
+    """
 
     code: Close
     reason: str

@@ -82,8 +82,11 @@ class Shared:
 
     lanes = LANES
 
-    def __init__(self, settings: Settings, node: str, reactor: Any) -> None:
+    def __init__(
+        self, settings: Settings, node: str, reactor: Any, refused: Callable[[ConfigError], None]
+    ) -> None:
         """Raises ``ConfigError``."""
+        self._refused = refused
         unsafe = settings.unsafe_durability
         self._storage = PostgresStorage(settings.store, node, reactor, LANES, unsafe)
         self.feed: Feed | None = self._storage
@@ -91,6 +94,7 @@ class Shared:
     async def start(self) -> Storage:
         """See ``Engine``."""
         await self._storage.start()
+        self._storage.when_refused(self._refused)
         return self._storage
 
     async def stop(self) -> None:
@@ -104,11 +108,20 @@ class Shared:
 
 
 def engine_of(
-    settings: Settings, node: str, sources: Sources, reactor: Any, broken: Callable[[str], None]
+    settings: Settings,
+    node: str,
+    sources: Sources,
+    reactor: Any,
+    broken: Callable[[str], None],
+    refused: Callable[[ConfigError], None],
 ) -> Engine:
-    """The storage that ``store`` names.  Raises ``ConfigError``."""
+    """The storage that ``store`` names.  Raises ``ConfigError``.
+
+    ``broken`` is called when nothing can be promised any more, ``refused`` when a server that was
+    away at the start is there but must not be used as it is.
+    """
     if settings.store.startswith(POSTGRESQL):
-        return Shared(settings, node, reactor)
+        return Shared(settings, node, reactor, refused)
     return Embedded(Path(settings.data), sources, reactor, broken)
 
 

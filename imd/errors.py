@@ -111,8 +111,12 @@ class StoreFull(Unavailable):
 
 
 class ConfigError(ImdError):
-    """The configuration cannot be used; ``key`` is the key (or option) to correct."""
+    """The configuration cannot be used; ``key`` is the key (or option) to correct.
 
-    def __init__(self, key: str, message: str) -> None:
+    ``may_pass``: perhaps nobody has to correct anything, for a failover is under way.
+    """
+
+    def __init__(self, key: str, message: str, may_pass: bool = False) -> None:
         super().__init__(f"{key}: {message}")
         self.key = key
+        self.may_pass = may_pass

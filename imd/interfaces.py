@@ -313,7 +313,8 @@ class FeedHead(Struct, frozen=True):
 class FeedPage(Struct, frozen=True):
     """What was committed after a token; the newest of each kind, and some of it twice.
 
-    ``token`` covers all of it.  ``complete`` is false when the token that was asked for is
+    ``token`` covers all of it, and what ``rest`` leads to: where more was committed than a page
+    may hold, that is what to ask for next.  ``complete`` is false when what was asked for is
     older than what is kept: nobody can tell then what was missed.
     """
 
@@ -323,6 +324,7 @@ class FeedPage(Struct, frozen=True):
     accounts: tuple[int, ...]
     token: str
     complete: bool = True
+    rest: str | None = None
 
 
 class Feed(Protocol):
@@ -333,9 +335,10 @@ class Feed(Protocol):
     """
 
     async def feed(self, since: str | None) -> FeedPage:
-        """Everything committed after ``since``, and perhaps some of what came before.
+        """The first of what was committed after ``since``, and perhaps some of what came before.
 
-        Without ``since`` nothing but a token to begin with.
+        ``since`` is a token, or the ``rest`` of a page.  Without it there is nothing but a token
+        to begin with.
         """
 
     async def purge(self) -> None:
@@ -387,6 +390,9 @@ class UserStatus(Protocol):
         every session of this node must be registered again.
         """
 
+    async def living(self, nodes: Sequence[str]) -> frozenset[str]:
+        """Those of ``nodes`` whose lease lives."""
+
 
 class Transfer(Protocol):
     """The way to other nodes.  It carries hints (``imd.hints``) and holds nothing durable."""
@@ -394,6 +400,9 @@ class Transfer(Protocol):
     @property
     def attached(self) -> bool:
         """Whether hints can leave this node now."""
+
+    def reaches(self, node: str) -> bool:
+        """Whether another node is attached where this one is, as far as is known here."""
 
     def forward(self, node: str | None, hint: AnyHint) -> None:
         """Queue a hint for a node, or for all others (None).

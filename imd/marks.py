@@ -7,6 +7,7 @@ come in one turn of the reactor, or while a batch is being stored, become one ch
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from itertools import islice
 
 from msgspec import Struct
 from twisted.logger import Logger
@@ -18,6 +19,8 @@ from imd.tasks import Clock, sleep, spawn
 
 #: Cursors that may wait while storage is away; clients assert theirs again anyway.
 MAX_WAITING = 50_000
+#: Cursors in one batch: as many as can be stored, and told of, in a few milliseconds.
+BATCH = 500
 #: Delay before a batch that failed is tried again, in seconds.
 RETRY_SECONDS = 0.5
 
@@ -75,7 +78,7 @@ class Marks:
     async def _run(self) -> None:
         try:
             while self._waiting:
-                batch, self._waiting = self._waiting, {}
+                batch = {key: self._waiting.pop(key) for key in [*islice(self._waiting, BATCH)]}
                 self._in_flight = len(batch)
                 await self._store(batch)
         finally:

@@ -20,7 +20,7 @@ from imd.routing import Routing
 from imd.tasks import spawn
 
 #: Sessions that are entered at the same time.
-AT_ONCE = 500
+AT_ONCE = 100
 
 
 class Online:

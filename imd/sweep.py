@@ -19,6 +19,7 @@ from imd.errors import Close, Unavailable
 from imd.hints import Push, Receipt, Revoke
 from imd.interfaces import AccountStorage, Feed, FeedPage
 from imd.online import Online
+from imd.reach import Reach
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.tasks import Clock, spawn
@@ -35,10 +36,7 @@ MAX_STRAYS = 1000
 
 
 class Sweep:
-    """Reads the feed and repairs.
-
-    ``degraded`` says whether some hints cannot come through now.
-    """
+    """Reads the feed and repairs; often, while ``reach`` says that hints do not come through."""
 
     _log = Logger()
 
@@ -49,7 +47,7 @@ class Sweep:
         registry: Registry,
         online: Online,
         recent: Recent,
-        degraded: Callable[[], bool],
+        reach: Reach,
         clock: Clock,
     ) -> None:
         self._storage = storage
@@ -59,12 +57,11 @@ class Sweep:
         self._recent = recent
         self._delivery = Delivery(registry)
         self._covered: Callable[[str], None] = lambda token: None
-        self._degraded = degraded
+        self._reach = reach
         self._clock = clock
         self._token: str | None = None
         self._timer: IDelayedCall | None = None
         self._busy = self._wanted = self._running = self._failing = False
-        self._hurry_until = 0.0
         self._suspicious = False
         self._ended = self._turned = self._purged = clock.seconds()
         self._strays: set[int] = set()
@@ -96,9 +93,9 @@ class Sweep:
         self._suspicious = True
         self.soon()
 
-    def hurry(self, seconds: float) -> None:
-        """For so long hints may not come through: sweep soon and often."""
-        self._hurry_until = max(self._hurry_until, self._clock.seconds() + seconds)
+    def miss(self, node: str) -> None:
+        """Hints do not reach this node, nor its hints us; it may go on committing."""
+        self._reach.miss(node)
         self.soon()
 
     def stray(self, users: Iterable[int]) -> None:
@@ -110,8 +107,7 @@ class Sweep:
 
     def _schedule(self) -> None:
         self._cancel()
-        late = self._clock.seconds() < self._hurry_until
-        hurry = late or self._wanted or self._failing or self._degraded()
+        hurry = self._wanted or self._failing or self._reach.degraded
         due = self._ended + (SOON if hurry else INTERVAL)
         self._timer = self._clock.callLater(max(0.0, due - self._clock.seconds()), self._begin)
 
@@ -142,16 +138,24 @@ class Sweep:
 
     async def _sweep(self) -> None:
         page = await self._feed.feed(self._token)
-        if page.complete:
-            await self._repair(page)
+        # Later pages may hold what is newer; only the first token covers all of them.
+        token = page.token
+        told: set[int] = set()
+        while page.complete:
+            told |= await self._repair(page)
+            if page.rest is None:
+                break
+            page = await self._feed.feed(page.rest)
         else:
+            token = page.token
             self._start_over()
-        self._token = page.token
-        self._covered(page.token)
-        await self._compare()
+        self._token = token
+        self._covered(token)
+        await self._compare(told)
         await self._housekeep()
 
-    async def _repair(self, page: FeedPage) -> None:
+    async def _repair(self, page: FeedPage) -> set[int]:
+        """Tell what was not told; returns whose hints went elsewhere."""
         # What may have been missed is told before anything is awaited: the token says so.
         behind = self._behind(page)
         for hint in behind:
@@ -160,7 +164,7 @@ class Sweep:
         self.repaired += len(behind)
         for user in page.accounts:
             await self._close_revoked(user)
-        await self._online.verify({user for hint in behind for user in hint.users})
+        return {user for hint in behind for user in hint.users}
 
     def _behind(self, page: FeedPage) -> list[Push | Receipt]:
         heads = [
@@ -198,14 +202,16 @@ class Sweep:
         for session in tuple(self._registry):
             session.close(Close.RESYNC, "this server was cut off; connect again")
 
-    async def _compare(self) -> None:
-        """Hold user status against the sessions that there are."""
+    async def _compare(self, told: set[int]) -> None:
+        """Hold user status against the sessions that there are, first those of ``told``."""
+        await self._online.verify(told)
         strays, self._strays = self._strays, set()
         if strays:
             await self._online.disown(strays)
         suspicious, self._suspicious = self._suspicious, False
         if suspicious:
             await self._online.verify()
+        await self._reach.look()
 
     async def _housekeep(self) -> None:
         now = self._clock.seconds()

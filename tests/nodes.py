@@ -23,6 +23,8 @@ class MemoryFeed:
         self.entries: list[FeedHead | CursorChange | int] = []
         #: Entries before this are forgotten.
         self.floor = 0
+        #: Entries in one page.
+        self.most = 1000
         self.purges = 0
 
     def head(self, conversation: int, last: int, *members: int) -> None:
@@ -34,13 +36,18 @@ class MemoryFeed:
         self.entries.append(CursorChange(Cursor(conversation, user, *to), members))
 
     async def feed(self, since: str | None) -> FeedPage:
-        new = [] if since is None else self.entries[int(since) :]
+        begin, _, end = (since or "").partition("-")
+        last = int(end or len(self.entries))
+        first = last if since is None else int(begin)
+        cut = min(first + self.most, last)
+        new = self.entries[first:cut]
         return FeedPage(
             tuple(entry for entry in new if isinstance(entry, FeedHead)),
             tuple(entry for entry in new if isinstance(entry, CursorChange)),
             tuple(entry for entry in new if isinstance(entry, int)),
             str(len(self.entries)),
-            since is None or int(since) >= self.floor,
+            since is None or first >= self.floor,
+            None if cut == last else f"{cut}-{last}",
         )
 
     async def purge(self) -> None:
@@ -62,7 +69,11 @@ class Post:
 
     def __init__(self) -> None:
         self.attached = True
+        self.reached: set[str] = set()
         self.sent: list[tuple[str | None, AnyHint]] = []
+
+    def reaches(self, node: str) -> bool:
+        return node in self.reached
 
     def forward(self, node: str | None, hint: AnyHint) -> None:
         self.sent.append((node, hint))

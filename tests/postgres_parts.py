@@ -12,7 +12,12 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import deferLater
-from twisted.protocols.portforward import ProxyFactory, ProxyServer
+from twisted.protocols.portforward import (
+    ProxyClient,
+    ProxyClientFactory,
+    ProxyFactory,
+    ProxyServer,
+)
 
 from imd.errors import Unavailable
 from imd.model import Appended, NewMessage
@@ -109,6 +114,50 @@ class Cutter:
         for client in self.clients:
             if client.peer is not None:
                 client.peer.dataReceived = lambda data, c=client: c.transport.abortConnection()
+
+    async def close(self) -> None:
+        """Listen no more."""
+        await self._port.stopListening()
+
+
+class _Pooled(ProxyClient):  # type: ignore[misc]
+    """Forwards, but changes the number of the server process that the client is told."""
+
+    def dataReceived(self, data: bytes) -> None:
+        self.peer.seen += data
+        if self.peer.told:
+            super().dataReceived(data)
+            return
+        at = self.peer.seen.find(b"K\0\0\0\x0c")
+        if at >= 0 and len(self.peer.seen) >= at + 13:
+            seen, self.peer.told = self.peer.seen, True
+            super().dataReceived(seen[: at + 5] + b"\x55\x55\x55\x55" + seen[at + 9 :])
+
+
+class _PooledFactory(ProxyClientFactory):  # type: ignore[misc]
+    protocol = _Pooled
+    noisy = False
+
+
+class _PoolerServer(ProxyServer):  # type: ignore[misc]
+    clientProtocolFactory = _PooledFactory
+
+    def connectionMade(self) -> None:
+        self.seen, self.told = b"", False
+        super().connectionMade()
+
+
+class Pooler:
+    """What a pooler looks like to a client: it makes up the number to cancel with."""
+
+    def __init__(self, url: str) -> None:
+        parts = urlsplit(url)
+        factory = ProxyFactory(parts.hostname, parts.port)
+        factory.protocol = _PoolerServer
+        factory.noisy = False
+        self._port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.url = url.replace(str(parts.port), str(self._port.getHost().port))
+        self.url += "?sslmode=disable"
 
     async def close(self) -> None:
         """Listen no more."""

@@ -117,6 +117,17 @@ class Server:
 
     async def start(self) -> None:
         """Start the process and wait until it is ready."""
+        child = self.begin()
+        for _ in range(600):
+            if self._answers():
+                return
+            if child.ended.called:
+                break
+            await deferLater(reactor, 0.05, lambda: None)
+        raise AssertionError(f"the server does not start:\n{self.output}")
+
+    def begin(self) -> _Child:
+        """Start the process, and do not wait."""
         child = self._child = _Child()
         arguments = [
             *self._command(),
@@ -129,13 +140,7 @@ class Server:
         self._process = reactor.spawnProcess(
             child, "/usr/bin/setpriv", death + arguments, env=environment(), path=self._top.name
         )
-        for _ in range(600):
-            if self._answers():
-                return
-            if child.ended.called:
-                break
-            await deferLater(reactor, 0.05, lambda: None)
-        raise AssertionError(f"the server does not start:\n{self.output}")
+        return child
 
     def _command(self) -> list[str]:
         return command()

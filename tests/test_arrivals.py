@@ -6,14 +6,13 @@ from collections.abc import Iterable
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.arrivals import LEASE_SECONDS, Incoming
+from imd.arrivals import Incoming
 from imd.delivery import Delivery
 from imd.errors import Close
 from imd.hints import Notify, Replace, Revoke
 from imd.interfaces import FeedHead
 from imd.recent import Recent
 from imd.registry import Registry
-from imd.status.memory import LEASE_SECONDS as MEMORY_LEASE
 from tests.application import Listener
 from tests.nodes import push
 
@@ -24,7 +23,7 @@ class Asked:
     def __init__(self) -> None:
         self.strays: list[int] = []
         self.suspicions = 0
-        self.hurries: list[float] = []
+        self.missing: list[str] = []
 
     def stray(self, users: Iterable[int]) -> None:
         self.strays += users
@@ -32,8 +31,8 @@ class Asked:
     def suspect(self) -> None:
         self.suspicions += 1
 
-    def hurry(self, seconds: float) -> None:
-        self.hurries.append(seconds)
+    def miss(self, node: str) -> None:
+        self.missing.append(node)
 
 
 class ArrivalsTests(SynchronousTestCase):
@@ -65,7 +64,6 @@ class ArrivalsTests(SynchronousTestCase):
         self.incoming.lost()
         self.assertEqual(self.asked.suspicions, 1)
 
-    def test_a_node_that_is_gone_is_swept_after_for_as_long_as_it_may_live(self) -> None:
+    def test_a_node_that_is_gone_is_missing(self) -> None:
         self.incoming.unreachable("east")
-        self.assertEqual(self.asked.hurries, [LEASE_SECONDS])
-        self.assertGreaterEqual(LEASE_SECONDS, MEMORY_LEASE)
+        self.assertEqual(self.asked.missing, ["east"])

@@ -393,6 +393,14 @@ class RequestTests(ClientTestCase):
         error = self.failureResultOf(sent, Refused).value
         self.assertEqual((error.code, str(error)), ("forbidden", "forbidden: no friend"))
 
+    def test_ids_are_sent_in_the_spelling_of_the_log(self) -> None:
+        client = self.ready()
+        id = "0191AAAA-0000-7000-8000-0000000000FF"
+        sent = client.send(CONVERSATION, "hi", id=id)
+        self.assertEqual([frame.id for frame in self.sent(wire.Send)], [id.lower()])
+        self.server.tell(msg(1, ME, id.lower()))
+        self.assertEqual(self.successResultOf(sent).seq, 1)
+
     def test_text_that_no_server_takes_is_refused_here(self) -> None:
         client = self.ready()
         self.failureResultOf(client.send(CONVERSATION, "a\0b"), Refused)

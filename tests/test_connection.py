@@ -344,9 +344,33 @@ class EndTests(ConnectionTests):
     def test_what_was_said_before_a_close_goes_out_before_it(self) -> None:
         self.make()
         alice = self.app.login("alice")
-        alice.connection.close(Close.DRAINING, "bye", 1234)
-        self.assertEqual(alice.wire.frames[-1], {"type": "bye", "code": 4000, "retry": 1234})
+        alice.connection.close(Close.DRAINING, "bye")
+        self.assertEqual(alice.wire.frames[-1], {"type": "bye", "code": 4000, "retry": 1000})
         self.assertEqual(alice.wire.closed, Close.DRAINING)
+
+    def test_who_is_closed_because_storage_is_away_is_told_when_to_come_back(self) -> None:
+        self.make(commit_seconds=2)
+        alice, _, conversation = self.app.pair()
+        self.app.storage.fail("append", times=1000)
+        alice.text(conversation)
+        self.app.clock.pump([0.25] * 12)
+        self.assertEqual(alice.wire.frames[-1], {"type": "bye", "code": 4001, "retry": 1000})
+        self.assertEqual(alice.wire.closed, Close.STORAGE_UNAVAILABLE)
+
+    def test_who_cannot_log_in_meanwhile_is_told_later_times_until_somebody_can(self) -> None:
+        self.make()
+        retries = []
+        for _ in range(3):
+            self.app.storage.fail("open_session")
+            late = self.app.connect()
+            late.say({"type": "hello", "req": 1, "token": "x"})
+            self.app.turn()
+            retries.append(late.take("bye")[0]["retry"])
+            self.assertEqual(late.wire.closed, Close.STORAGE_UNAVAILABLE)
+            self.app.clock.advance(40)
+        self.assertEqual(retries, [1000, 2500, 5000])
+        self.app.login("alice").connection.close(Close.STORAGE_UNAVAILABLE, "away")
+        self.assertEqual(self.app.hub.returns.after(Close.DRAINING), 1004)
 
     def test_a_closed_session_gets_no_more_pushes_and_is_closed_once(self) -> None:
         self.make()

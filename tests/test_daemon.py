@@ -162,6 +162,26 @@ class ConnectorTests(SynchronousTestCase):
         self.assertIn("imd: store: is no database\n", errors.getvalue())
         self.assertEqual(self.ends(), [78])
 
+    def test_a_mistake_that_shows_once_a_server_is_there_ends_the_process_with_78_once(
+        self,
+    ) -> None:
+        self.feed.fail("feed", times=9)
+        parts = self.started(self.feed)
+        self.engine.started.callback(self.storage)
+        errors = io.StringIO()
+        with contextlib.redirect_stderr(errors):
+            for _ in range(3):
+                parts._refused(ConfigError("store", "fsync is off"))
+        self.assertEqual(errors.getvalue().count("imd: store: fsync is off\n"), 1)
+        self.assertEqual(self.ends(), [78])
+        self.assertEqual(self.get(parts, "/readyz"), (503, "store: fsync is off"))
+
+    def test_a_mistake_that_shows_when_clients_were_let_in_ends_nothing(self) -> None:
+        parts = self.started()
+        self.engine.started.callback(self.storage)
+        parts._refused(ConfigError("store", "fsync is off"))
+        self.assertEqual(self.ends(), [])
+
     def test_a_defect_after_the_start_ends_the_process_with_1_and_is_logged(self) -> None:
         self.started()
         with contextlib.redirect_stderr(io.StringIO()):

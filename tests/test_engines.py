@@ -45,6 +45,9 @@ class Stored:
     async def stop(self) -> None:
         self.calls.append("stop")
 
+    def when_refused(self, call: object) -> None:
+        self.calls.append("told")
+
 
 class EnginesTests(SynchronousTestCase):
     def setUp(self) -> None:
@@ -55,7 +58,9 @@ class EnginesTests(SynchronousTestCase):
 
     def engine(self, **settings: Any) -> Engine:
         made = Settings(data=str(self.data), **settings)
-        return engine_of(made, "here", Sources(), self.reactor, lambda error: None)
+        return engine_of(
+            made, "here", Sources(), self.reactor, lambda error: None, lambda error: None
+        )
 
     def result(self, coro: Any) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coro))
@@ -91,7 +96,7 @@ class EnginesTests(SynchronousTestCase):
         stored = engine._storage = Stored()  # type: ignore[attr-defined]
         self.assertIs(self.result(engine.start()), stored)
         self.result(engine.stop())
-        self.assertEqual((stored.calls, engine.unready), (["start", "stop"], "down"))
+        self.assertEqual((stored.calls, engine.unready), (["start", "told", "stop"], "down"))
 
     def test_user_status_is_memory_or_redis(self) -> None:
         memory = status_of(Settings(), "here", self.reactor)

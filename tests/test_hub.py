@@ -8,7 +8,6 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.connector import hub
 from imd.errors import Close
 from imd.limits import Limits
 from imd.status.memory import MemoryUserStatus
@@ -226,7 +225,7 @@ class DrainTests(HubTests):
         heard: list[list[Frame]] = [alice.take(), bob.take()]
         self.assertEqual([frame["type"] for frame in heard[0]], ["ack", "bye"])
         self.assertEqual([frame["type"] for frame in heard[1]], ["msg", "bye"])
-        self.assertEqual((heard[0][0]["id"], heard[0][1]["retry"]), (id, hub.DRAIN_SPREAD // 2))
+        self.assertEqual((heard[0][0]["id"], heard[0][1]["retry"]), (id, 1000))
         self.assertEqual((alice.wire.closed, bob.wire.closed), (Close.DRAINING, Close.DRAINING))
         self.assertNoResult(done)
         alice.gone()

@@ -270,7 +270,8 @@ class LoginRaceTests(SynchronousTestCase):
             self.assertGreater(outcome.honest, 100)
 
     def test_a_sweep_that_told_nobody_would(self) -> None:
-        async def nothing(sweep: Sweep, page: FeedPage) -> None: ...
+        async def nothing(sweep: Sweep, page: FeedPage) -> set[int]:
+            return set()
 
         self.patch(Sweep, "_repair", nothing)
         outcome = self.races("log_in", "send", "sweep", quiet=ANSWERS, lossy=True)

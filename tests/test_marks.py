@@ -67,6 +67,15 @@ class MarksTests(SynchronousTestCase):
         self.storage.answer()
         self.assertEqual(self.batches(), [[Cursor(7, 1, 1, 0)], [Cursor(7, 1, 4, 0)]])
 
+    def test_what_has_piled_up_is_stored_in_batches_in_its_order(self) -> None:
+        self.patch(marks, "BATCH", 2)
+        cursors = [Cursor(conversation, 1, 1, 0) for conversation in range(5)]
+        for cursor in cursors:
+            self.marks.put(cursor)
+        self.clock.advance(0)
+        self.assertEqual(self.batches(), [cursors[:2], cursors[2:4], cursors[4:]])
+        self.assertEqual(len(self.marks), 0)
+
     def test_a_batch_waits_for_storage_as_long_as_it_takes(self) -> None:
         self.storage.fail("advance", times=100)
         self.put(1)

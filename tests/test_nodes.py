@@ -56,7 +56,7 @@ class NodesTests(SynchronousTestCase):
         self.commit(1)
         self.world.turn()
         self.assertEqual(self.receiver.pushed, [])
-        # The others know that it may go on committing for as long as its lease lives.
+        # The others know that it may go on committing.
         self.world.clock.advance(SOON)
         self.assertEqual(len(self.receiver.pushed), 1)
         self.world.clock.advance(INTERVAL)
@@ -64,6 +64,25 @@ class NodesTests(SynchronousTestCase):
         self.world.clock.pump([SOON] * 10)
         self.assertEqual(self.here.feed.count("feed"), before + 10)
         self.here.transfer.start()
+
+    def test_while_a_node_out_of_the_hall_lives_what_it_commits_is_found_soon(self) -> None:
+        self.world.do(self.here.transfer.stop())
+        for _ in range(4 * int(LEASE_SECONDS)):
+            self.beat()
+            self.world.clock.advance(SOON)
+        self.commit(1)
+        self.world.clock.advance(SOON)
+        self.assertEqual(len(self.receiver.pushed), 1)
+        # Back in the hall it is heard again, and all is as before.
+        self.here.transfer.start()
+        self.world.clock.pump([SOON] * 4)
+        before = self.there.feed.count("feed")
+        self.world.clock.pump([SOON] * 16)
+        self.assertEqual(self.there.feed.count("feed"), before + 2)
+
+    def beat(self) -> None:
+        for node in self.here, self.there:
+            self.world.do(node.cluster.online.beat())
 
     def test_a_newer_session_elsewhere_closes_the_older_here(self) -> None:
         newer = self.there.enter(1, session=2)

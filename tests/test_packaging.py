@@ -40,10 +40,12 @@ def test_the_name_says_version_and_that_it_runs_everywhere(wheel: zipfile.ZipFil
 
 
 def test_every_module_and_every_schema_is_in_it(wheel: zipfile.ZipFile) -> None:
-    sources = [p for p in (ROOT / "imd").rglob("*") if p.suffix in (".py", ".sql", ".typed")]
+    kinds = (".py", ".sql", ".typed", ".html", ".css", ".js", ".svg")
+    sources = [p for p in (ROOT / "imd").rglob("*") if p.suffix in kinds]
     wanted = {str(path.relative_to(ROOT)) for path in sources}
     assert "imd/py.typed" in wanted
     assert "imd/storage/schema/sqlite/0001_start.sql" in wanted
+    assert "imd/web/imd.js" in wanted
     assert wanted <= set(wheel.namelist())
 
 

@@ -8,6 +8,7 @@ from msgspec import structs
 
 from imd.interfaces import FeedHead, FeedPage
 from imd.model import Cursor, CursorChange, Device
+from imd.storage import postgres_reads
 from imd.storage.postgres import PostgresStorage
 from tests.postgres_parts import append, befriend, nodes, text
 from tests.servers import Postgres
@@ -124,6 +125,96 @@ async def test_after_a_purge_a_token_from_before_is_not_complete(
         assert page.heads == (FeedHead(10, 2, (1, 2)),)
         await storage.purge()
         assert (await storage.feed(middle)).complete
+
+
+async def _pages(storage: PostgresStorage, since: str) -> list[FeedPage]:
+    """All pages after a token."""
+    pages = [await storage.feed(since)]
+    while pages[-1].rest is not None:
+        pages.append(await storage.feed(pages[-1].rest))
+    return pages
+
+
+@pytest.mark.parametrize(("rows", "entries"), [(4, 1000), (1000, 4), (1, 1)])
+async def test_much_comes_in_pages_and_all_of_it_comes(
+    store_url: str, monkeypatch: pytest.MonkeyPatch, rows: int, entries: int
+) -> None:
+    async with nodes(store_url) as (storage,):
+        for n in range(10):
+            await befriend(storage, 2 * n + 1, 2 * n + 2, n + 10)
+        begin = await _now(storage)
+        for n in range(10):
+            await append(storage, [text(n + 10, 2 * n + 1, 1)])
+            await storage.advance([Cursor(n + 10, 2 * n + 2, 1, 1)], 1)
+        await storage.set_display(1, "One")
+        whole = await storage.feed(begin)
+        assert (whole.rest, len(whole.heads), len(whole.cursors)) == (None, 10, 10)
+        monkeypatch.setattr(postgres_reads, "FEED_ROWS", rows)
+        monkeypatch.setattr(postgres_reads, "FEED_ENTRIES", entries)
+        pages = await _pages(storage, begin)
+        assert len(pages) > 5
+        assert all(len(page.heads) + len(page.cursors) <= 4 for page in pages)
+        assert tuple(head for page in pages for head in page.heads) == whole.heads
+        assert tuple(change for page in pages for change in page.cursors) == whole.cursors
+        assert [user for page in pages for user in page.accounts] == [1]
+
+
+async def test_a_transaction_is_never_cut_in_two(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with nodes(store_url) as (storage,):
+        for n in range(5):
+            await befriend(storage, 2 * n + 1, 2 * n + 2, n + 10)
+        begin = await _now(storage)
+        await append(storage, [text(10, 1, 1)])
+        await append(storage, [text(n + 10, 2 * n + 1, 2) for n in range(5)])
+        await storage.befriend(1, 2, "remove", note="", conversation=0, at=1)
+        monkeypatch.setattr(postgres_reads, "FEED_ROWS", 1)
+        monkeypatch.setattr(postgres_reads, "FEED_ENTRIES", 2)
+        pages = await _pages(storage, begin)
+        assert [len(page.heads) for page in pages] == [1, 5, 1, 0][: len(pages)]
+        # A removal writes two rows: a head, and the accounts.
+        assert [len(page.accounts) for page in pages[:3]] == [0, 0, 2]
+
+
+async def test_pages_end_however_fast_others_commit(
+    store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_reads, "FEED_ROWS", 2)
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        begin = await _now(storage)
+        for n in range(5):
+            await append(storage, [text(10, 1, n)])
+        page, seen, count = await storage.feed(begin), 0, 5
+        token = page.token
+        while True:
+            seen = max([seen, *(head.last for head in page.heads)])
+            if page.rest is None:
+                break
+            for _ in range(3):
+                await append(storage, [text(10, 1, count)])
+                count += 1
+            page = await storage.feed(page.rest)
+        assert (seen, count) == (5, 5 + 3 * 2)
+        # What came meanwhile comes after the token of the first page.
+        assert [h.last for p in await _pages(storage, token) for h in p.heads][-1] == count
+
+
+async def test_a_page_that_was_purged_before_it_was_read_is_not_complete(
+    postgres: Postgres, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_reads, "FEED_ROWS", 1)
+    async with nodes(store_url) as (storage,):
+        await befriend(storage, 1, 2, 10)
+        begin = await _now(storage)
+        for n in range(3):
+            await append(storage, [text(10, 1, n)])
+        first = await storage.feed(begin)
+        _sql(postgres, store_url, "UPDATE feed SET at = at - interval '11 min' WHERE last[1] < 3")
+        await storage.purge()
+        assert first.rest is not None
+        assert not (await storage.feed(first.rest)).complete
 
 
 @pytest.mark.parametrize("since", ["", ":", "x:1", "1", "e:-1", "e:" + "9" * 30])

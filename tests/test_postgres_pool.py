@@ -7,9 +7,10 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import Logger, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.errors import Unavailable
+from imd.errors import ConfigError, Unavailable
 from imd.storage.postgres_pool import CALL_SECONDS, Outages, Pool
 
 
@@ -83,13 +84,20 @@ class PoolTests(SynchronousTestCase):
         self.assertEqual([len(link.seconds) for link in links], [0, 1])
 
 
+class Answer:
+    """A link, as far as an outage goes."""
+
+    def __init__(self, refusal: ConfigError | None = None) -> None:
+        self.refusal = refusal
+
+
 class OutageTests(SynchronousTestCase):
     """Any number of links, one outage."""
 
     def test_an_outage_lasts_until_all_are_back(self) -> None:
-        outages, (one, two) = Outages(), ("one", "two")
-        a: Any = one
-        b: Any = two
+        outages = Outages()
+        a: Any = Answer()
+        b: Any = Answer()
         outages.lost(a, "gone")
         outages.lost(b, "gone")
         outages.lost(a, "still gone")
@@ -102,7 +110,27 @@ class OutageTests(SynchronousTestCase):
         self.assertEqual(outages.count, 2)
 
     def test_a_first_connection_is_no_end_of_an_outage(self) -> None:
-        link: Any = "one"
+        link: Any = Answer()
         outages = Outages()
         outages.back(link)
         self.assertEqual(outages.count, 0)
+
+    def test_a_server_that_must_not_be_used_is_told_of_once_for_each_reason(self) -> None:
+        lines: list[str] = []
+        outages = Outages()
+        outages._log = Logger(observer=lambda event: lines.append(formatEvent(event)))
+        told: list[ConfigError] = []
+        outages.refused = told.append
+        a: Any = Answer()
+        outages.lost(a, "connection refused")
+        for why in ("fsync is off", "fsync is off", "schema 3"):
+            a.refusal = ConfigError("store", why)
+            outages.lost(a, why)
+        a.refusal = ConfigError("store", "a standby", may_pass=True)
+        outages.lost(a, "a standby")
+        self.assertEqual(
+            [line.removeprefix("PostgreSQL cannot be used: ") for line in lines],
+            ["connection refused", "fsync is off", "schema 3", "a standby"],
+        )
+        self.assertEqual(len(told), 3)
+        self.assertEqual(outages.count, 1)

@@ -18,7 +18,7 @@ from imd.storage import postgres_schema
 from imd.storage.postgres import PostgresStorage
 from imd.storage.postgres_address import Address
 from imd.storage.postgres_schema import LATEST, scripts
-from tests.postgres_parts import befriend, nodes, reactor, together, until
+from tests.postgres_parts import Pooler, append, befriend, nodes, reactor, text, together, until
 from tests.process import ROOT, environment
 from tests.servers import Postgres
 
@@ -119,14 +119,79 @@ async def test_an_empty_database_is_refused_with_what_to_run(database: str) -> N
     assert line.endswith("run: imd migrate")
 
 
+def _set_version(postgres: Postgres, url: str, schema: int, compatible: int | None) -> None:
+    """As a newer imd, or one that wrote no more than the version, leaves it."""
+    postgres.run(f"UPDATE meta SET value = '{schema}' WHERE key = 'schema'", _name(url))
+    postgres.run("DELETE FROM meta WHERE key = 'compatible'", _name(url))
+    if compatible is not None:
+        row = f"('compatible', '{compatible}')"
+        postgres.run(f"INSERT INTO meta (key, value) VALUES {row}", _name(url))
+
+
+@pytest.mark.parametrize("compatible", [None, 99, LATEST + 1])
 async def test_a_newer_schema_is_refused_by_server_and_migrate(
-    postgres: Postgres, store_url: str, capsys: pytest.CaptureFixture[str]
+    postgres: Postgres, store_url: str, capsys: pytest.CaptureFixture[str], compatible: int | None
 ) -> None:
-    postgres.run("UPDATE meta SET value = '99' WHERE key = 'schema'", _name(store_url))
+    _set_version(postgres, store_url, 99, compatible)
     assert (line := await _refusal(store_url)).endswith("install a newer imd")
-    assert f"has schema 99, this imd needs {LATEST}" in line
+    assert f"has schema 99, this imd knows {LATEST}" in line
     assert command.main(["--store", store_url]) == 78
     assert "install a newer imd" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("compatible", [1, LATEST])
+async def test_a_newer_schema_that_is_compatible_is_served_and_left_alone(
+    postgres: Postgres, store_url: str, capsys: pytest.CaptureFixture[str], compatible: int
+) -> None:
+    _set_version(postgres, store_url, 99, compatible)
+    async with nodes(store_url) as (storage,):
+        assert storage.unready is None
+    assert command.main(["--store", store_url]) == 0
+    assert capsys.readouterr().out == "imd: the schema is up to date (version 99)\n"
+
+
+async def test_a_schema_of_before_compatibility_was_written_down_is_served(
+    postgres: Postgres, store_url: str
+) -> None:
+    _set_version(postgres, store_url, LATEST, None)
+    async with nodes(store_url) as (storage,):
+        assert storage.unready is None
+
+
+async def test_a_schema_that_is_upgraded_under_a_running_server_changes_nothing_for_it(
+    postgres: Postgres, store_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Expand, while old code runs; contract, and it is refused on its next connection."""
+    name, old = _name(store_url), postgres_schema.scripts()
+    more = ("more.sql", f"-- compatible-since: {LATEST}\nALTER TABLE account ADD mood text")
+    less = ("less.sql", "ALTER TABLE account DROP mood")
+
+    def upgrade(*scripts: tuple[str, str]) -> None:
+        with monkeypatch.context() as newer:
+            newer.setattr(postgres_schema, "scripts", lambda: [*old, *scripts])
+            newer.setattr(postgres_schema, "LATEST", len(old) + len(scripts))
+            assert command.main(["--store", store_url]) == 0
+
+    async with nodes(store_url) as (storage,):
+        upgrade(more)
+        await befriend(storage, 1, 2, 10)
+    async with nodes(store_url) as (storage,):
+        assert (await append(storage, [text(10, 1, 1)]))[0].seq == 1
+        upgrade(more, less)
+    kept = "SELECT value FROM meta WHERE key IN ('schema', 'compatible') ORDER BY key"
+    assert postgres.run(kept, name) == [(f"{LATEST + 2}",), (f"{LATEST + 2}",)]
+    assert "install a newer imd" in await _refusal(store_url)
+
+
+def test_compatibility_never_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a script that breaks with what was, no later one can mend that."""
+    said = ["-- compatible-since: 1\n", "", "-- compatible-since: 1\n", "-- compatible-since: 3\n"]
+    made = [
+        ("0001.sql", "CREATE TABLE meta ()"),
+        *[(f"{n}.sql", text) for n, text in enumerate(said)],
+    ]
+    monkeypatch.setattr(postgres_schema, "scripts", lambda: made)
+    assert [postgres_schema.compatible_since(n) for n in range(1, 6)] == [1, 1, 3, 3, 3]
 
 
 async def test_a_database_that_is_not_utf8_is_refused(postgres: Postgres) -> None:
@@ -154,6 +219,30 @@ async def test_the_session_is_pinned(store_url: str) -> None:
         "application_name": "imd:n0",
         "idle_in_transaction_session_timeout": "10000",
     }
+
+
+async def test_behind_a_pooler_the_settings_have_to_be_those_of_the_role(
+    postgres: Postgres, store_url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pooler = Pooler(store_url)
+    try:
+        line = await _refusal(pooler.url)
+        assert "a pooler is in between" in line
+        assert "statement_timeout" in line
+        assert "imd migrate --pooler" in line
+        assert command.main(["--store", store_url, "--pooler"]) == 0
+        assert "settings of a server" in capsys.readouterr().out
+        async with nodes(pooler.url) as (storage,):
+            await befriend(storage, 1, 2, 10)
+            pinned = "SELECT setting FROM pg_settings WHERE name = %s AND source = 'session'"
+            for name in ("statement_timeout", "search_path"):
+                # Nothing is set that the next client of the server connection would find.
+                assert await storage._shared.run(lambda db, n=name: db.query(pinned, (n,))) == []
+        name = _name(store_url)
+        postgres.run("ALTER ROLE imd IN DATABASE " + name + " SET lock_timeout = 0")
+        assert "this role lacks lock_timeout; run" in await _refusal(pooler.url)
+    finally:
+        await pooler.close()
 
 
 async def _parameters(url: str) -> dict[str, str]:
@@ -229,8 +318,9 @@ def test_two_upgrades_at_once_are_one(database: str) -> None:
     said = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
     lines = sorted(out for out, _ in said)
-    assert sum("applied 0001_start.sql (version 1)" in line for line in lines) == 1
-    assert sum("the schema is up to date" in line for line in lines) == 2
+    for number, (name, _) in enumerate(scripts(), 1):
+        assert sum(f"applied {name} (version {number})" in line for line in lines) == 1
+    assert all(f"(version {LATEST})" in line or "applied" in line for line in lines)
 
 
 async def test_migrate_takes_the_store_of_the_configuration_and_the_server_starts(

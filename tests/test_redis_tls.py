@@ -55,7 +55,14 @@ def names(tmp_path: Path) -> Names:
 
 @asynccontextmanager
 async def served(redis: Redis, pem: Path, clients: Names | None = None) -> AsyncIterator[int]:
-    """A Redis behind TLS; with ``clients`` it wants a certificate of that authority."""
+    """A Redis behind TLS; see ``middle``."""
+    made = await middle(redis, pem, clients)
+    yield made.port
+    await made.stop()
+
+
+async def middle(redis: Redis, pem: Path, clients: Names | None = None) -> Middle:
+    """TLS before a Redis; with ``clients`` it wants a certificate of that authority."""
     mine = PrivateCertificate.loadPEM(pem.read_bytes())
     trusted = None
     if clients:
@@ -63,10 +70,9 @@ async def served(redis: Redis, pem: Path, clients: Names | None = None) -> Async
     options = CertificateOptions(
         privateKey=mine.privateKey.original, certificate=mine.original, trustRoot=trusted
     )
-    middle = Middle(redis, options)
-    await middle.start()
-    yield middle.port
-    await middle.stop()
+    made = Middle(redis, options)
+    await made.start()
+    return made
 
 
 async def refused(url: str) -> str:
@@ -120,6 +126,38 @@ async def test_a_server_without_tls_is_refused(empty_redis: Redis, names: Names)
     before = empty_redis.ask("DBSIZE")
     await refused(f"rediss://127.0.0.1:{empty_redis.port}?ca={names.ca}")
     assert empty_redis.ask("DBSIZE") == before
+
+
+@pytest.mark.parametrize(
+    ("by_sentinel", "by_master", "good"),
+    [
+        ("localhost", "127.0.0.1", True),
+        ("other", "127.0.0.1", False),
+        ("127.0.0.1", "127.0.0.1", False),
+        ("localhost", "other", False),
+        ("localhost", "localhost", False),
+    ],
+)
+async def test_sentinels_and_the_master_that_they_name_are_verified(
+    empty_redis: Redis, names: Names, by_sentinel: str, by_master: str, good: bool
+) -> None:
+    """By the name in the URL, and by the address that the sentinel says."""
+    master = await middle(empty_redis, names.issue(by_master))
+    sentinel = await middle(empty_redis, names.issue(by_sentinel))
+    port = str(master.port)
+    sentinel.instead = f"*2\r\n$9\r\n127.0.0.1\r\n${len(port)}\r\n{port}\r\n".encode()
+    url = f"rediss+sentinel://u:s3cret@localhost:{sentinel.port}/chat?ca={names.ca}"
+    try:
+        if good:
+            async with running("n1", url=url.replace("u:s3cret@", "")) as (status,):
+                await one_works(status)
+        else:
+            why = await refused(url)
+            assert "Mismatch" in why or "verif" in why.lower(), why
+            assert "s3cret" not in why
+    finally:
+        await sentinel.stop()
+        await master.stop()
 
 
 async def test_a_certificate_of_our_own_is_shown(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 from twisted.internet.task import Clock
 
 from imd.errors import ConfigError
@@ -42,6 +43,13 @@ def test_a_url_says_where_and_how(url: str, target: Target) -> None:
     for field in Target.__struct_fields__:
         assert getattr(found, field) == getattr(target, field), field
 
+
+GOOD.append(
+    (
+        "rediss+sentinel://u:p@a,b:1/chat/4?ca=/ca&cert=/c",
+        structs.replace(parse("redis+sentinel://u:p@a,b:1/chat/4"), tls=True, ca="/ca", cert="/c"),
+    )
+)
 
 SECRET = "hunter2"
 BAD = [
@@ -80,6 +88,11 @@ BAD = [
     "redis+sentinel://h/",
     "redis+sentinel://h,/chat",
     "redis+sentinel://h/chat/x",
+    "redis+sentinel://h/chat?ca=/ca",
+    "rediss+sentinel://h",
+    "rediss+sentinel://h/chat?verify=no",
+    "rediss+sentinel://h/chat?key=/k",
+    "rediss+sentinel://:hunter2@h/chat?ca=/nowhere/ca.pem",
     "rediss://:hunter2@h?ca=/nowhere/ca.pem",
     "rediss://:hunter2@h?cert=/nowhere/cert.pem",
     f"rediss://:hunter2@h?ca={Path(__file__)}",

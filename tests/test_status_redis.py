@@ -12,8 +12,10 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
+from imd.errors import Unavailable
 from imd.interfaces import Entry
 from imd.status.redis import KEEP_MS, LEASE_MS, RedisUserStatus
+from imd.status.redis_reply import flags
 from tests.contracts.user_status import UserStatusContract
 from tests.redis_places import all_of, fails, running, until_new
 from tests.servers import Redis
@@ -234,3 +236,10 @@ def _commands(redis: Redis) -> int:
     return sum(
         int(rest.split(",")[0]) for name, rest in counted if name not in (*inside, "hgetall")
     )
+
+
+@pytest.mark.parametrize("reply", [None, b"1", [1], [1, 2], [1, None], [1, 0, 1], [b"1", b"0"]])
+def test_an_answer_about_leases_that_is_none_is_not_believed(reply: object) -> None:
+    assert flags(["n1", "n2"], [1, 0]) == [True, False]
+    with pytest.raises(Unavailable):
+        flags(["n1", "n2"], reply)

@@ -14,13 +14,14 @@ from imd.hints import Receipt
 from imd.interfaces import FeedHead
 from imd.model import Cursor
 from imd.online import Online
+from imd.reach import LEASE_SECONDS, Reach
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.status.memory import MemoryUserStatus
 from imd.sweep import INTERVAL, PURGE, REMEMBER, SOON, Sweep
 from tests.application import Listener, Told
-from tests.nodes import World, push
+from tests.nodes import Post, World, push
 
 POKE = {"type": "head", "conv": 7, "last": 3}
 
@@ -37,7 +38,7 @@ class SweepTests(SynchronousTestCase):
         self.online = Online("here", self.registry, self.status, Routing(self.delivery))
         self.world.do(self.online.beat())
         self.status.calls.clear()
-        self.degraded = False
+        self.post = Post()
         self.tokens: list[str] = []
         self.sweep = Sweep(
             self.storage,
@@ -45,7 +46,7 @@ class SweepTests(SynchronousTestCase):
             self.registry,
             self.online,
             self.recent,
-            lambda: self.degraded,
+            Reach(self.post, self.status, self.clock),
             self.clock,
         )
         self.addCleanup(self.nothing_is_left)
@@ -165,6 +166,49 @@ class RepairTests(SweepTests):
         self.assertEqual(len(self.flushLoggedErrors(TypeError)), 1)
 
 
+class PagesTests(SweepTests):
+    def setUp(self) -> None:
+        super().setUp()
+        self.log.most = 2
+        self.alice = self.enter(1)
+        self.start()
+        for conversation in range(5):
+            self.log.head(conversation, 3, 1, 2)
+
+    def test_all_pages_are_read_at_once_and_the_token_is_that_of_the_first(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        for page in range(3):
+            self.assertEqual((len(self.alice.pushed), self.tokens), (2 * page, ["0"]))
+            self.log.head(9, page, 1, 2)
+            self.feed.answer()
+        # The first page was read when one more was there, which it did not hold.
+        self.assertEqual((len(self.alice.pushed), self.tokens), (6, ["0", "6"]))
+        self.feed.held.clear()
+        self.clock.advance(INTERVAL)
+        self.assertEqual([frame["conv"] for frame in self.alice.pushed], [0, 1, 2, 3, 4, 9, 9, 9])
+        self.assertEqual(self.tokens[-1], "8")
+
+    def test_a_page_that_cannot_be_read_leaves_the_token_and_repeats_nothing(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        self.feed.answer()
+        self.feed.fail("feed")
+        self.feed.answer()
+        self.assertEqual((len(self.alice.pushed), self.tokens), (2, ["0"]))
+        self.feed.held.clear()
+        self.clock.advance(SOON)
+        self.assertEqual((len(self.alice.pushed), self.tokens), (5, ["0", "5"]))
+
+    def test_what_was_forgotten_before_it_was_read_sends_all_sessions_to_sync(self) -> None:
+        self.feed.held.add("feed")
+        self.clock.advance(INTERVAL)
+        self.feed.answer()
+        self.log.floor = 5
+        self.feed.answer()
+        self.assertEqual((self.alice.closed, self.tokens), (Close.RESYNC, ["0", "5"]))
+
+
 class DevicesTests(SweepTests):
     def test_sessions_of_devices_that_are_gone_are_closed(self) -> None:
         phone, laptop = self.enter(1, 1), self.enter(1, 2)
@@ -273,17 +317,16 @@ class TimeTests(SweepTests):
 
     def test_while_hints_may_not_come_through_sweeps_are_frequent(self) -> None:
         self.start()
-        self.sweep.hurry(4)
-        self.sweep.hurry(1)
-        self.assertEqual(self.count_in(4), 8)
-        # One more was due already.
-        self.assertLessEqual(self.count_in(INTERVAL), 2)
+        self.sweep.miss("east")
+        self.assertEqual(self.count_in(LEASE_SECONDS - SOON), 2 * LEASE_SECONDS - 1)
+        # Two more were due already: its lease is looked at after a sweep.
+        self.assertLessEqual(self.count_in(INTERVAL), 3)
 
     def test_a_node_that_cannot_send_sweeps_often_until_it_can(self) -> None:
-        self.degraded = True
+        self.post.attached = False
         self.start()
         self.assertEqual(self.count_in(4), 8)
-        self.degraded = False
+        self.post.attached = True
         self.assertLessEqual(self.count_in(INTERVAL), 2)
 
     def test_a_feed_that_cannot_be_read_is_tried_again_soon(self) -> None:
@@ -308,7 +351,7 @@ class TimeTests(SweepTests):
         self.start()
         self.sweep.stop()
         self.sweep.soon()
-        self.sweep.hurry(60)
+        self.sweep.miss("east")
         self.sweep.suspect()
         self.assertEqual(self.count_in(60), 0)
 

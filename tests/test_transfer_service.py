@@ -146,7 +146,24 @@ async def test_hints_pass_over_mutual_tls_with_intermediate_certificates(tmp_pat
     root.cert_pem.write_to_path(str(middle.path))
     async with serving(LISTEN, middle.table(TRANSFER)) as service:
         to = f"tls:127.0.0.1:{service.host.port}"
-        await exchange_hints(to, middle.table(f"node-7.{CONNECTOR}"))
+        await exchange_hints(to, middle.table(CONNECTOR))
+
+
+@pytest.mark.parametrize(
+    "names", [(f"A.{CONNECTOR}", "b.example.com"), (f"b.{CONNECTOR}", f"a.{CONNECTOR}")]
+)
+async def test_certificate_for_a_node_is_good_for_every_run_of_that_node(
+    authority: Authority, names: tuple[str, ...]
+) -> None:
+    async with serving(LISTEN, authority.table(TRANSFER)) as service:
+        to = f"tls:127.0.0.1:{service.host.port}"
+        async with attached("a#1234", to, authority.table(*names)):
+            assert list(service._exchange._connectors) == [b"a#1234"]
+
+
+@pytest.mark.parametrize("name", [f"b.{CONNECTOR}", f"a.b.{CONNECTOR}", f"*.{CONNECTOR}"])
+async def test_certificate_for_another_node_is_refused(authority: Authority, name: str) -> None:
+    assert "refused" in await refused(authority.table(TRANSFER), authority.table(name))
 
 
 async def test_small_messages_are_not_held_back_by_tcp_on_either_side(
@@ -216,7 +233,7 @@ async def test_connector_without_the_role_is_refused(authority: Authority, name:
 
 @pytest.mark.parametrize("name", [CONNECTOR, f"x.{TRANSFER}", "127.0.0.1"])
 async def test_transfer_without_the_role_is_refused(authority: Authority, name: str) -> None:
-    reasons = await refused(authority.table(name), authority.table(f"c.{CONNECTOR}"))
+    reasons = await refused(authority.table(name), authority.table(CONNECTOR))
     assert "VerificationError" in reasons, reasons
 
 

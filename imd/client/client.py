@@ -207,7 +207,8 @@ class Client:
         if self.state == "stopped":
             result.errback(self.failure or Disconnected("the client was stopped"))
             return result
-        id = id or self._new_id()
+        # The log has ids in lower case, and an ``ack`` the spelling of the ``send``.
+        id = id.lower() if id else self._new_id()
         self._sends.setdefault(id, []).append(result)
         rules = self._link.touched()
         rules.send(id, conversation, kind, body, self._link.now, self._wall_ms())

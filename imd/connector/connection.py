@@ -242,8 +242,9 @@ class Connection:
         self._spawn(self._refresh(effect.conversations), "refresh")
 
     def _perform_close(self, effect: CloseWith) -> None:
-        if effect.retry is not None:
-            self.reply(wire.encode(wire.Bye(effect.code, effect.retry)))
+        retry = self._hub.returns.after(effect.code) if effect.retry is None else effect.retry
+        if retry is not None:
+            self.reply(wire.encode(wire.Bye(effect.code, retry)))
         self.flush()
         self._hub.retire(self)
         self._socket.disconnect(effect.code, effect.reason)
@@ -347,9 +348,9 @@ class Connection:
         if self._inbox is not None:
             self._pump()
 
-    def close(self, code: Close, reason: str, retry: int | None = None) -> None:
+    def close(self, code: Close, reason: str) -> None:
         """End the session from this side."""
-        self._perform(self._session.close(code, reason, retry))
+        self._perform(self._session.close(code, reason))
 
     def writable(self) -> Awaitable[bool]:
         """Waits until the client has read enough; false when it is gone."""

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from imd import wire
 from imd.connector.connection import Connection, Socket
+from imd.connector.returns import Returns
 from imd.errors import Close
 from imd.limits import Limits
 from imd.messaging import Messaging
@@ -26,8 +27,6 @@ TICK = 1.0
 #: Seconds between two renewals of this node's lease in user status: much less than the lease,
 #: because after an outage a node cannot be found before its next beat.
 BEAT = 1.0
-#: Clients that are sent away come back within this time, in milliseconds.
-DRAIN_SPREAD = 10_000
 
 
 class Accounts(Protocol):
@@ -91,7 +90,7 @@ class Hub:
         self.other_bucket = rates.others
         self._accounts = accounts
         self._online = online
-        self._fraction = fraction
+        self.returns = Returns(clock, fraction)
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
@@ -158,12 +157,14 @@ class Hub:
     ) -> wire.Welcome:
         """What a client that is logged in hears first; ``user`` is what ``enter`` has returned."""
         limits = self.limits
+        epoch = await self.messaging.epoch()
+        self.returns.served()
         return wire.Welcome(
             req=req,
             user=wire.UserRef(user.id, user.name),
             device=me.device,
             session=me.session,
-            epoch=await self.messaging.epoch(),
+            epoch=epoch,
             now=self.now_ms(),
             heartbeat=limits.heartbeat_seconds,
             limits=wire.Limits(
@@ -218,7 +219,7 @@ class Hub:
             self._log.failure("a connection failed")
 
     async def drain(self, seconds: float) -> None:
-        """Send every client away, spread over time, after its messages are committed."""
+        """Send every client away after its messages are committed."""
         self.draining = True
         for connection in tuple(self._connections):
             self._guarded(connection.stop_reading)
@@ -233,8 +234,7 @@ class Hub:
 
     def send_away(self, connection: Connection) -> None:
         """Close a connection because the server stops; its client comes back some time later."""
-        retry = int(self._fraction() * DRAIN_SPREAD)
-        connection.close(Close.DRAINING, "the server restarts", retry)
+        connection.close(Close.DRAINING, "the server restarts")
 
     def _gone(self, seconds: float) -> Awaitable[None]:
         """Waits until no connection is left, at most ``seconds``."""

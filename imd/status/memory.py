@@ -67,6 +67,10 @@ class MemoryUserStatus:
         self._board.leases[self._node] = self._clock.seconds() + LEASE_SECONDS
         return alive
 
+    async def living(self, nodes: Sequence[str]) -> frozenset[str]:
+        """See ``UserStatus``."""
+        return frozenset(filter(self._alive, nodes))
+
     def _lives(self, entry: Entry) -> bool:
         return self._alive(entry.node)
 

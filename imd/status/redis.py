@@ -27,14 +27,15 @@ What can go wrong:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import compress
 from typing import Any
 
 from imd.errors import ConfigError
 from imd.interfaces import Entry
 from imd.status.redis_dial import Dialer
 from imd.status.redis_link import Counts, RedisLink
-from imd.status.redis_reply import entries, entry
-from imd.status.redis_scripts import BEAT, LOOKUP, REGISTER, UNREGISTER
+from imd.status.redis_reply import entries, entry, flags
+from imd.status.redis_scripts import BEAT, LIVING, LOOKUP, REGISTER, UNREGISTER
 from imd.status.redis_url import parse
 
 #: Milliseconds for which a node counts as alive after its last beat.
@@ -108,7 +109,7 @@ class RedisUserStatus:
         """
         self._beats = beat = self._beats + 1
         arguments = (self._mark, beat, LEASE_MS)
-        if await self._link.run(BEAT, (f"imd:c:{self._node}",), arguments) != 1:
+        if await self._link.run(BEAT, (_lease(self._node),), arguments) != 1:
             self._mark = beat
             self._entered = (0, 0.0)
         connects, since = self._entered
@@ -117,6 +118,17 @@ class RedisUserStatus:
             return True
         self._entered = (self.counts.connects, now)
         return False
+
+    async def living(self, nodes: Sequence[str]) -> frozenset[str]:
+        """See ``UserStatus``.  One round trip."""
+        if not nodes:
+            return frozenset()
+        reply = await self._link.run(LIVING, [_lease(node) for node in nodes])
+        return frozenset(compress(nodes, flags(nodes, reply)))
+
+
+def _lease(node: str) -> str:
+    return f"imd:c:{node}"
 
 
 def _user(user: int) -> str:

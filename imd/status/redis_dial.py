@@ -42,7 +42,7 @@ class Dialer:
         """Raises ``ConfigError`` where a file of the URL cannot be used."""
         self._target = target
         self._reactor = reactor
-        self._tls = _context(target) if target.tls else None
+        self._tls = Tls(target) if target.tls else None
         self._sentinels = deque(target.places if target.master else ())
 
     def __str__(self) -> str:
@@ -58,12 +58,12 @@ class Dialer:
         if self._target.socket:
             return UNIXClientEndpoint(self._reactor, self._target.socket)
         if self._target.master:
-            return self._tcp(await self._master())
-        tcp = self._tcp(self._target.places[0])
-        return wrapClientTLS(self._tls, tcp, self._reactor) if self._tls else tcp
+            return self._at(await self._master())
+        return self._at(self._target.places[0])
 
-    def _tcp(self, place: Place) -> IStreamClientEndpoint:
-        return HostnameEndpoint(self._reactor, place.host, place.port)
+    def _at(self, place: Place) -> IStreamClientEndpoint:
+        tcp = HostnameEndpoint(self._reactor, place.host, place.port)
+        return tcp if self._tls is None else wrapClientTLS(self._tls.to(place.host), tcp)
 
     async def _within(self, seconds: float, work: Coroutine[Any, Any, T], why: str) -> T:
         try:
@@ -121,7 +121,7 @@ class Dialer:
         raise Unavailable(why)
 
     async def _ask(self, sentinel: Place) -> Place:
-        connection = await self._connect(self._tcp(sentinel))
+        connection = await self._connect(self._at(sentinel))
         try:
             name = self._target.master
             reply = await connection.ask("SENTINEL", "get-master-addr-by-name", name)
@@ -134,15 +134,27 @@ class Dialer:
             raise Unavailable(f"knows no master {name}") from None
 
 
-def _context(target: Target) -> Any:
-    """How to make sure of the server, and what to show it."""
-    trust = _trust(target.ca) if target.ca else platformTrust()
-    certificate = _certificate(target.cert, target.key) if target.cert else None
-    host = target.places[0].host
-    try:
-        return optionsForClientTLS(host, trustRoot=trust, clientCertificate=certificate)
-    except (ValueError, UnicodeError):
-        raise ConfigError("status", f"{host} cannot be the name of a server") from None
+class Tls:
+    """How to make sure of servers, and what to show them."""
+
+    def __init__(self, target: Target) -> None:
+        """Raises ``ConfigError``."""
+        self._trust = _trust(target.ca) if target.ca else platformTrust()
+        self._certificate = _certificate(target.cert, target.key) if target.cert else None
+        for place in target.places:
+            try:
+                self.to(place.host)
+            except Unavailable as error:
+                raise ConfigError("status", str(error)) from None
+
+    def to(self, host: str) -> Any:
+        """For the server that has this name or address; raises ``Unavailable`` if none can."""
+        try:
+            return optionsForClientTLS(
+                host, trustRoot=self._trust, clientCertificate=self._certificate
+            )
+        except (ValueError, UnicodeError):
+            raise Unavailable(f"{host} cannot be the name of a server") from None
 
 
 def _trust(path: str) -> Any:

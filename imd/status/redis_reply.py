@@ -39,6 +39,13 @@ def entries(users: Sequence[int], reply: object) -> list[Entry]:
     return [one for one in found if one is not None]
 
 
+def flags(asked: Sequence[object], reply: object) -> list[bool]:
+    """The yes or no for each that was asked about."""
+    if not isinstance(reply, list) or len(reply) != len(asked) or not {0, 1}.issuperset(reply):
+        raise Unavailable("Redis gave no answer about leases")
+    return [bool(each) for each in reply]
+
+
 def _text(value: bytes) -> str:
     return value.decode("utf-8", "replace")
 

@@ -116,3 +116,12 @@ for index, key in ipairs(KEYS) do
 end
 return table.concat(lines, '\\n')
 """)
+
+#: KEYS leases.  A list of 1 and 0: whether each exists.
+LIVING = _script("""
+local lives = {}
+for index, key in ipairs(KEYS) do
+  lives[index] = redis.call('EXISTS', key)
+end
+return lives
+""")

@@ -8,6 +8,8 @@
 - ``redis+sentinel://[[USER]:PASSWORD@]HOST[:PORT],HOST[:PORT]…/MASTER[/DB]``: the addresses of
   the sentinels, which are asked without a password, and their name of the master; user and
   password are those of the master.
+- ``rediss+sentinel://…?ca=FILE…``, the same with sentinels and masters over TLS.  A sentinel has to
+  show the name that stands here, a master the name or address that a sentinel says.
 
 USER and PASSWORD are percent-encoded, and never part of an error or of ``str``.
 """
@@ -18,7 +20,7 @@ import re
 from typing import NoReturn
 from urllib.parse import unquote
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from imd.errors import ConfigError
 
@@ -83,9 +85,7 @@ def _tcp(hosts: str, path: str, query: dict[str, str], user: str, password: str)
 
 
 def _tls(hosts: str, path: str, query: dict[str, str], user: str, password: str) -> Target:
-    _only(query, _TLS_KEYS)
-    if "key" in query and "cert" not in query:
-        _fail("key= without cert=")
+    _check_files(query)
     place = _place(hosts, REDIS_PORT)
     return Target((place,), "", "", user, password, _db(path[1:]), tls=True, **query)
 
@@ -97,12 +97,27 @@ def _unix(hosts: str, path: str, query: dict[str, str], user: str, password: str
     return Target((), unquote(path), "", user, password, _db(query.get("db", "")))
 
 
+def _check_files(query: dict[str, str]) -> None:
+    _only(query, _TLS_KEYS)
+    if "key" in query and "cert" not in query:
+        _fail("key= without cert=")
+
+
 def _sentinel(hosts: str, path: str, query: dict[str, str], user: str, password: str) -> Target:
     _only(query, frozenset())
+    return _sentinels(hosts, path, user, password)
+
+
+def _tls_sentinel(hosts: str, path: str, query: dict[str, str], user: str, password: str) -> Target:
+    _check_files(query)
+    return structs.replace(_sentinels(hosts, path, user, password), tls=True, **query)
+
+
+def _sentinels(hosts: str, path: str, user: str, password: str) -> Target:
     places = tuple(_place(host, SENTINEL_PORT) for host in hosts.split(","))
     master, _, db = path[1:].partition("/")
     if not master:
-        _fail("redis+sentinel:// needs the name of the master behind the hosts")
+        _fail("…+sentinel:// needs the name of the master behind the hosts")
     return Target(places, "", unquote(master), user, password, _db(db))
 
 
@@ -111,6 +126,7 @@ _SCHEMES = {
     "rediss": _tls,
     "redis+unix": _unix,
     "redis+sentinel": _sentinel,
+    "rediss+sentinel": _tls_sentinel,
 }
 
 

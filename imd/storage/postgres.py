@@ -86,6 +86,10 @@ class PostgresStorage:
         """Set while the server answers, but must not be used as it is."""
         return next((link.refusal for link in self._links if link.refusal is not None), None)
 
+    def when_refused(self, call: Callable[[ConfigError], None]) -> None:
+        """Call whenever the server turns out to need a correction before it may be used."""
+        self._outages.refused = call
+
     @property
     def outages(self) -> int:
         """How often the database went away since the start."""

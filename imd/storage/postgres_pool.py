@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from imd.errors import Unavailable
+from imd.errors import ConfigError, Unavailable
 from imd.storage.postgres_link import Connection, Link
 
 T = TypeVar("T")
@@ -19,21 +19,30 @@ CALL_SECONDS = 5.0
 
 
 class Outages:
-    """Counts the links that are down; one log line when the first goes, one when all are back."""
+    """Counts the links that are down; one log line when the first goes, one when all are back,
+    and one for each reason for which the server must not be used.
+    """
 
     _log = Logger()
 
     def __init__(self) -> None:
         self._down: set[Link] = set()
+        self._told = ""
+        #: Called when the server answers, but must not be used until somebody corrects it.
+        self.refused: Callable[[ConfigError], None] = lambda error: None
         #: How often PostgreSQL went away.
         self.count = 0
 
     def lost(self, link: Link, why: str) -> None:
         """See ``imd.storage.postgres_link.Watch``."""
-        if not self._down:
-            self.count += 1
-            self._log.warn("PostgreSQL cannot be used: {why}", why=why)
+        is_first = not self._down
         self._down.add(link)
+        self.count += is_first
+        if is_first or (link.refusal is not None and why != self._told):
+            self._told = why
+            self._log.warn("PostgreSQL cannot be used: {why}", why=why)
+        if link.refusal is not None and not link.refusal.may_pass:
+            self.refused(link.refusal)
 
     def back(self, link: Link) -> None:
         """See ``imd.storage.postgres_link.Watch``."""

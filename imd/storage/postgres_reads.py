@@ -56,12 +56,28 @@ SELECT t.epoch, t.number, x.* FROM t LEFT JOIN LATERAL (
 _ALL = _HEADS.format(only="")
 _ONLY = _HEADS.format(only="AND m.conversation = ANY (%(only)s::bigint[])")
 
-_FEED = f"""{_AT}
-SELECT t.epoch, t.number, t.ours AND %(number)s >= k.value::bigint, f.*
-FROM t JOIN meta AS k ON k.key = 'feed' LEFT JOIN LATERAL (
-    SELECT kind, conversation, account, last, low, high, delivered, read
-    FROM feed WHERE feed.change >= CASE WHEN t.ours THEN t.since ELSE t.number::text::xid8 END
-    AND t.ours
+#: Rows of the feed in one page, and what stands in all of their lists.  A transaction is never
+#: cut in two, so either may be exceeded by what one transaction has written.
+FEED_ROWS, FEED_ENTRIES = 250, 1000
+
+#: Pages follow each other by the number of the transaction.  Whatever the first could see has a
+#: number below ``beyond``, so with that the last page comes however fast others commit.
+_FEED = f"""{_AT}, b AS MATERIALIZED (
+    SELECT coalesce(%(beyond)s, pg_snapshot_xmax(pg_current_snapshot())::text::bigint) AS beyond
+)
+SELECT t.epoch, t.number, t.ours AND %(number)s >= k.value::bigint, b.beyond, f.*
+FROM t CROSS JOIN b JOIN meta AS k ON k.key = 'feed' LEFT JOIN LATERAL (
+    SELECT found, change::text::bigint, kind, conversation, account, last, low, high,
+        delivered, read
+    FROM (
+        SELECT run.*, count(*) OVER () AS found, first_value(change) OVER w AS first,
+            sum(cardinality(conversation) + cardinality(account)) OVER w AS size
+        FROM (
+            SELECT * FROM feed WHERE t.ours AND feed.change < b.beyond::text::xid8
+            AND feed.change >= CASE WHEN t.ours THEN t.since ELSE t.number::text::xid8 END
+            ORDER BY feed.change FETCH FIRST %(rows)s ROWS WITH TIES
+        ) AS run WINDOW w AS (ORDER BY change)
+    ) AS sized WHERE size <= %(entries)s OR change = first
 ) AS f ON true"""  # noqa: S608
 #: One at a time, or two could wait for each other's rows.
 _PURGE = """
@@ -156,17 +172,35 @@ def _parse(since: str | None) -> tuple[str | None, int]:
 
 
 async def feed(db: Connection, since: str | None) -> FeedPage:
-    """See ``Feed.feed``."""
-    epoch, number = _parse(since)
-    rows = await db.query(_FEED, {"epoch": epoch, "number": number})
-    entries = [row[3:] for row in rows if row[3] is not None]
+    """See ``Feed.feed``.  A ``rest`` is ``BEYOND/EPOCH:NUMBER``."""
+    beyond, _, token = (since or "").rpartition("/")
+    epoch, number = _parse(token)
+    rows = await db.query(
+        _FEED,
+        {
+            "epoch": epoch,
+            "number": number,
+            "beyond": int(beyond) if beyond else None,
+            "rows": FEED_ROWS,
+            "entries": FEED_ENTRIES,
+        },
+    )
+    entries = [row[6:] for row in rows if row[5] is not None]
     return FeedPage(
         heads=_feed_heads(row for row in entries if row[0] == 1),
         cursors=_feed_cursors(row for row in entries if row[0] == 2),
         accounts=tuple({user: None for row in entries if row[0] == 3 for user in row[2]}),
         token=_token(rows[0]),
         complete=since is None or bool(rows[0][2]),
+        rest=_rest(rows) if entries else None,
     )
+
+
+def _rest(rows: Sequence[Row]) -> str | None:
+    epoch, _, _, beyond, found = rows[0][:5]
+    if found == len(rows) < FEED_ROWS:
+        return None
+    return f"{beyond}/{epoch}:{max(row[5] for row in rows) + 1}"
 
 
 def _feed_heads(entries: Iterable[Row]) -> tuple[FeedHead, ...]:

@@ -110,6 +110,8 @@ class Broker(_Broker):  # type: ignore[misc]
         self.setNameForLocal("root", root)
         #: When the peer last sent something, by the clock of the factory.
         self.heard = factory.clock.seconds()
+        #: The nodes of which the peer has proved to be one; none: any.
+        self._names: frozenset[str] = frozenset()
         self._root = root
         self._peer = self.remoteForName("root")
         self._known = factory.dials
@@ -186,10 +188,17 @@ class Broker(_Broker):  # type: ignore[misc]
         """TLS is there, and with it the name of the peer."""
         if self.factory.proves is None:
             return
-        if self.factory.proves(self.transport):
-            self._begin()
-        else:
+        names = self.factory.proves(self.transport)
+        if names is None:
             self.abort("its certificate is for another role")
+        else:
+            self._names = names
+            self._begin()
+
+    def may_be(self, node: bytes) -> bool:
+        """Whether the peer has not proved to be another node; what follows a # it may choose."""
+        plain = node.partition(b"#")[0].decode(errors="replace").lower()
+        return not self._names or plain in self._names
 
     def _begin(self) -> None:
         if not self.factory.dials:
@@ -303,12 +312,16 @@ async def _answer_to(calling: Deferred[int]) -> int:
         raise Gone("the connection was lost") from None
 
 
+Proves = Callable[[Any], frozenset[str] | None]
+
+
 class BrokerFactory(Factory):
     """Makes the brokers of one side: ``dials`` is true at a connector.
 
-    ``proves`` looks at a transport whose TLS handshake is complete; None where there is no TLS
-    or where it was checked already.  At most ``most_strangers`` may be connected that have not
-    attached.
+    ``proves`` looks at a transport whose TLS handshake is complete, and returns the nodes of which
+    the peer may be one (none: any), or None for a peer of another role.  It is None where there
+    is no TLS or where that was checked already.  At most ``most_strangers`` may be connected that
+    have not attached.
     """
 
     noisy = False
@@ -321,7 +334,7 @@ class BrokerFactory(Factory):
         clock: IReactorTime,
         *,
         dials: bool,
-        proves: Callable[[Any], bool] | None = None,
+        proves: Proves | None = None,
         most_strangers: int = 256,
     ) -> None:
         self.clock = clock

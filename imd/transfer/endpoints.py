@@ -5,7 +5,8 @@
     the string says otherwise, and never one that lets everybody in.
 ``tls:PORT[:interface=ADDRESS]`` (listening), ``tls:HOST:PORT`` (dialling)
     TCP with TLS 1.3, where both sides show a certificate of the operator's own authority, with
-    their role as a DNS name: ``connector.imd.internal`` or any name below it, and
+    their role as a DNS name: ``connector.imd.internal`` for any connector,
+    ``NODE.connector.imd.internal`` for those whose ``node`` is NODE, and
     ``transfer.imd.internal``.  Needs the table ``transfer-tls``.  All other parameters are those
     of Twisted's ``tcp:``; ``ssl:`` means the same.
 ``tcp:…``
@@ -41,6 +42,7 @@ from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from imd.errors import ConfigError
 from imd.tls import TransferTls
+from imd.transfer.broker import Proves
 
 _log = Logger()
 
@@ -52,13 +54,13 @@ Wrap = Callable[[IProtocolFactory], IProtocolFactory]
 class Door(Struct, frozen=True):
     """Where a transfer listens.
 
-    ``proves`` tells of a transport whose handshake is complete whether a connector is at its
-    other end; None where reaching the endpoint is proof enough.
+    ``proves`` tells of a transport whose handshake is complete which connectors may be at its
+    other end, see ``BrokerFactory``; None where reaching the endpoint is proof enough.
     """
 
     endpoint: IStreamServerEndpoint
     wrap: Wrap
-    proves: Callable[[Any], bool] | None
+    proves: Proves | None
 
 
 def door(description: str, tls: TransferTls | None, reactor: Any) -> Door:
@@ -79,7 +81,7 @@ def door(description: str, tls: TransferTls | None, reactor: Any) -> Door:
     return Door(
         _parsed(key, serverFromString, reactor, f"tcp:{rest}"),
         lambda factory: TLSMemoryBIOFactory(options, False, factory, reactor),
-        lambda transport: _has_role(transport.getPeerCertificate().to_cryptography(), role),
+        lambda transport: _nodes(transport.getPeerCertificate().to_cryptography(), role),
     )
 
 
@@ -207,11 +209,16 @@ def _read(name: str, path: str) -> bytes:
         raise ConfigError(f"transfer-tls.{name}", f"cannot read {path}: {error.strerror}") from None
 
 
-def _has_role(certificate: x509.Certificate, role: str) -> bool:
-    """Whether a certificate, whose authority was checked, is for ``role`` or a name below it."""
+def _nodes(certificate: x509.Certificate, role: str) -> frozenset[str] | None:
+    """The nodes for which a certificate, whose authority was checked, is; none stands for any,
+    and None for another role.
+    """
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
-        return False
-    known = [name.lower() for name in names.value.get_values_for_type(x509.DNSName)]
-    return any(name == role or name.endswith(f".{role}") for name in known)
+        return None
+    known = {name.lower() for name in names.value.get_values_for_type(x509.DNSName)}
+    if role in known:
+        return frozenset()
+    below = f".{role}"
+    return frozenset(name.removesuffix(below) for name in known if name.endswith(below)) or None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from msgspec import Struct
 from twisted.internet.defer import Deferred
@@ -14,7 +13,7 @@ from twisted.logger import Logger
 from imd.tasks import spawn
 from imd.transfer import blob
 from imd.transfer.backlog import Backlog
-from imd.transfer.broker import VERSION, Answer, Breach, Broker, BrokerFactory, Gone, Root
+from imd.transfer.broker import VERSION, Answer, Breach, Broker, BrokerFactory, Gone, Proves, Root
 
 #: Bytes of the name of a node.
 NAME_BYTES = 255
@@ -69,6 +68,9 @@ class Connector(Root):
         if not (is_name(name) and is_name(boot)):
             raise Breach("not a name")
         if version != VERSION or not self._exchange.has_room:
+            return Answer.REFUSED
+        if not self.broker.may_be(name):
+            self._log.warn("the certificate of {name} is for another node", name=_readable(name))
             return Answer.REFUSED
         self.name, self.boot = name, boot
         self.broker.admit()
@@ -140,7 +142,7 @@ class Exchange:
         self._look = LoopingCall(self._drop_silent)
         self._look.clock = clock
 
-    def factory(self, proves: Callable[[Any], bool] | None = None) -> BrokerFactory:
+    def factory(self, proves: Proves | None = None) -> BrokerFactory:
         """What listens; ``proves`` as in ``BrokerFactory``."""
         return BrokerFactory(lambda: Connector(self), self._clock, dials=False, proves=proves)
 

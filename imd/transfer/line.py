@@ -142,7 +142,10 @@ class Line(Root):
         except Gone:
             return
         if answer != Answer.OK:
-            self._log.error("the transfer refuses us; is it of the same version?")
+            self._log.error(
+                "the transfer refuses us; is it of the same version, and is our certificate "
+                "for this node?"
+            )
             broker.abort("refused")
             return
         broker.admit()

@@ -76,6 +76,10 @@ class Link:
         """See ``Transfer``."""
         return any(line.is_attached for line in self._lines)
 
+    def reaches(self, node: str) -> bool:
+        """See ``Transfer``."""
+        return self._line_to(node) is not None
+
     def forward(self, node: str | None, hint: AnyHint) -> None:
         """See ``Transfer``."""
         if not self.attached:

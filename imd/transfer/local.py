@@ -55,6 +55,10 @@ class LocalTransfer:
         """See ``Transfer``."""
         return self._hall.nodes.get(self._node) is self
 
+    def reaches(self, node: str) -> bool:
+        """See ``Transfer``."""
+        return self.attached and node in self._hall.nodes
+
     def forward(self, node: str | None, hint: AnyHint) -> None:
         """See ``Transfer``."""
         if not self.attached:

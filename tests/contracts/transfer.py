@@ -155,6 +155,15 @@ class TransferContract(Case):
         self.stop(node)
         self.assertFalse(node.attached)
 
+    def test_node_reaches_those_that_are_attached_as_itself_is(self) -> None:
+        (a, _), (b, _) = self.start("a", "b")
+        self.assertEqual((a.reaches("b"), b.reaches("a"), a.reaches("nobody")), (True, True, False))
+        self.stop(b)
+        self.assertEqual((a.reaches("b"), b.reaches("a")), (False, False))
+        b.start()
+        self.settle()
+        self.assertEqual((a.reaches("b"), b.reaches("a")), (True, True))
+
     def test_what_is_forwarded_while_detached_is_lost_and_its_receivers_told_later(self) -> None:
         ((_, seen_b),) = self.start("b")
         seen = Seen()

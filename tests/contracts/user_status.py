@@ -201,6 +201,17 @@ class UserStatusContract:
         assert await one.register(1, 12, 5) == Entry(1, 12, 4, "n2")
         assert await found(two, 1) == {Entry(1, 11, 6, "n2"), Entry(1, 12, 5, "n1")}
 
+    async def test_nodes_live_as_long_as_their_lease(self, board: Board) -> None:
+        one, two, _ = await living(board, "n1", "n2", "n3")
+        await board.node("n4")
+        assert await one.living(["n1", "n2", "n3", "n4", "nobody"]) == {"n1", "n2", "n3"}
+        assert await one.living(["n2"]) == {"n2"}
+        assert await one.living([]) == frozenset()
+        await board.expire("n2")
+        assert await one.living(["n3", "n2", "n1"]) == {"n1", "n3"}
+        await two.beat()
+        assert await one.living(["n2", "n2"]) == {"n2"}
+
     async def test_lease_of_one_node_is_not_that_of_another(self, board: Board) -> None:
         one, two = await living(board, "n1", "n2")
         await one.register(1, 11, 5)

@@ -1,3 +1,4 @@
+-- compatible-since: 1
 -- Bytes that the store of files has.  files: rows of file that show them; at 0 the bytes are to
 -- be deleted, and then the row.  Every byte in that store belongs to a row here or to an
 -- incomplete row of file of the same id, so that none is ever lost sight of.

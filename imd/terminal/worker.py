@@ -1,0 +1,49 @@
+"""Blocking reads and writes, in a thread that does not keep the process from ending."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+class Worker:
+    """Does one thing after the other, in the order in which it was asked to.
+
+    A pipe that nobody reads may hold it up for ever; the reactor goes on, and so does the end of
+    the program: the thread is a daemon.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+        self._jobs: queue.SimpleQueue[tuple[Callable[[], Any], Deferred[Any]]] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self._thread.start()
+
+    def do(self, job: Callable[[], T]) -> Deferred[T]:
+        """Call ``job`` in the thread; its result, or what it raised, comes in the reactor's."""
+        done: Deferred[T] = Deferred()
+        self._jobs.put((job, done))
+        return done
+
+    def _work(self) -> None:
+        while True:
+            job, done = self._jobs.get()
+            try:
+                result: Any = job()
+            except BaseException:
+                result = Failure()
+            self._reactor.callFromThread(done.callback, result)
+
+
+def write_all(file: int, data: bytes) -> None:
+    """Hand all of ``data`` to the kernel; what is returned from was written."""
+    while data:
+        data = data[os.write(file, data) :]

@@ -1,0 +1,272 @@
+"""``imd send`` and ``imd tail`` in scripts: what they print, keep, and exit with."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.threads import deferToThread
+
+from imd.client import Client
+from tests.process import Server
+from tests.terminal import imd, terminal_environment
+
+ID = "0191AAAA-0000-7000-8000-0000000000FF"
+pytestmark = pytest.mark.limit(120)
+
+
+class Shell:
+    """Runs commands of alice and bob, whose homes are below ``top``."""
+
+    def __init__(self, server: Server, top: Path) -> None:
+        self.server = server
+        self._top = top
+        self._started: list[subprocess.Popen[str]] = []
+
+    def home(self, name: str) -> Path:
+        home = self._top / name
+        if not home.exists():
+            (home / ".config" / "imd").mkdir(parents=True)
+            (home / "password").write_text("secret\n")
+            (home / ".config" / "imd" / "chat.toml").write_text(
+                f'url = "{self.server.url}"\nuser = "{name}"\n'
+                f'password-file = "{home / "password"}"\n'
+            )
+        return home
+
+    def start(self, name: str, *arguments: str, **options: Any) -> subprocess.Popen[str]:
+        """Start a command; it is killed at the end of the test."""
+        process = subprocess.Popen(
+            imd(*arguments),
+            stdin=subprocess.PIPE,
+            stdout=options.get("stdout", subprocess.PIPE),
+            stderr=subprocess.PIPE,
+            text=True,
+            env=terminal_environment(self.home(name)) | options.get("env", {}),
+            start_new_session=True,
+        )
+        self._started.append(process)
+        return process
+
+    async def run(
+        self, name: str, *arguments: str, input: str = "", **options: Any
+    ) -> tuple[int, str, str]:
+        """Run a command to its end: the exit code, standard output, standard error."""
+        process = self.start(name, *arguments, **options)
+        out, err = await deferToThread(process.communicate, input, 60)
+        return process.returncode, out, err
+
+    async def texts(self, name: str, *arguments: str) -> list[str]:
+        """What ``imd tail --once`` prints."""
+        code, out, err = await self.run(name, "tail", "--once", "--json", *arguments)
+        assert (code, err) == (0, "")
+        return [json.loads(line)["text"] for line in out.splitlines()]
+
+    def client(self, name: str) -> Client:
+        return Client(self.server.url, name, "secret", register=True)
+
+    def close(self) -> None:
+        for process in self._started:
+            process.kill()
+            process.communicate()
+
+
+@pytest_twisted.async_yield_fixture()
+async def server() -> AsyncIterator[Server]:
+    running = Server()
+    await running.start()
+    yield running
+    await running.close()
+
+
+@pytest.fixture
+def processes(server: Server, tmp_path: Path) -> Iterator[Shell]:
+    shell = Shell(server, tmp_path)
+    yield shell
+    shell.close()
+
+
+@pytest_twisted.async_yield_fixture()
+async def shell(processes: Shell) -> AsyncIterator[Shell]:
+    """Alice and bob are friends, and ``imd tail`` of bob knows alice."""
+    alice, bob = processes.client("alice"), processes.client("bob")
+    for client in (alice, bob):
+        client.start()
+        await client.ready()
+    await alice.friends.add("bob")
+    await bob.friends.accept("alice")
+    await alice.stop()
+    await bob.stop()
+    yield processes
+
+
+async def test_a_message_is_sent_once_and_printed_once(shell: Shell) -> None:
+    assert await shell.run("alice", "send", "bob", "hello") == (0, "", "")
+    assert await shell.run("alice", "send", "bob", input="from\nstdin\n") == (0, "", "")
+    code, out, err = await shell.run("bob", "tail", "--once")
+    lines = [line[20:] for line in out.splitlines()]
+    assert (code, lines, err) == (0, ["alice: hello", "alice: from", " stdin"], "")
+    assert await shell.texts("bob") == []
+    (shell.home("alice") / "password").unlink()
+    assert (await shell.run("alice", "send", "Bob", "-", input="by token"))[0] == 0
+    assert await shell.texts("bob") == ["by token"]
+
+
+async def test_every_line_is_a_message(shell: Shell) -> None:
+    lines = "".join(f"line {n}\n" for n in range(300)) + "\n\nlast, without an end"
+    assert await shell.run("alice", "send", "bob", "--lines", input=lines) == (0, "", "")
+    expected = [f"line {n}" for n in range(300)] + ["last, without an end"]
+    assert await shell.texts("bob") == expected
+
+
+async def test_run_again_with_the_same_id_is_one_message(shell: Shell) -> None:
+    for text in ("once", "once"):
+        assert await shell.run("alice", "send", "bob", text, "--id", ID) == (0, "", "")
+    code, _, err = await shell.run("alice", "send", "bob", "other", "--id", ID.lower())
+    assert (code, "conflict" in err) == (77, True)
+    for _ in range(2):
+        assert (await shell.run("alice", "send", "bob", "--lines", "--id", ID, input="a\nb\n"))[
+            0
+        ] == 0
+    assert await shell.texts("bob") == ["once", "a", "b"]
+
+
+async def test_the_receipt_that_was_asked_for_decides(shell: Shell) -> None:
+    code, _, err = await shell.run(
+        "alice", "send", "bob", "hi", "--wait", "delivered", "--timeout", "5"
+    )
+    assert (code, "not delivered in time" in err) == (75, True)
+    waiting = shell.start("alice", "send", "bob", "ho", "--wait", "read", "--timeout", "60")
+    tail = shell.start("bob", "tail", "--json", "--mark-read")
+    assert await deferToThread(waiting.wait, 60) == 0
+    assert tail.stdout is not None
+    heard = [json.loads(tail.stdout.readline())["text"] for _ in range(2)]
+    assert heard == ["hi", "ho"]
+    tail.send_signal(signal.SIGTERM)
+    assert await deferToThread(tail.wait, 30) == 0
+
+
+async def test_a_message_is_kept_while_the_server_is_away(shell: Shell) -> None:
+    assert (await shell.run("alice", "send", "bob", "first"))[0] == 0
+    await shell.server.kill()
+    code, _, err = await shell.run("alice", "send", "bob", "kept", "--timeout", "1")
+    assert (code, "not reached in time; kept" in err) == (69, True)
+    assert (await shell.run("bob", "tail", "--once", "--timeout", "1"))[0] == 69
+    await shell.server.start()
+    assert (await shell.run("alice", "send", "bob", "second"))[0] == 0
+    assert await shell.texts("bob") == ["first", "kept", "second"]
+
+
+async def test_each_reason_of_the_server_has_its_exit_code(shell: Shell, tmp_path: Path) -> None:
+    bad = tmp_path / "bad"
+    bad.write_text("wrong")
+    codes = {
+        ("send", "nobody", "hi"): 67,
+        ("send", "bob", "x" * 70_000): 65,
+        ("send", "bob", "hi", "--password-file", str(bad), "--instance", "x"): 77,
+        ("send", "bob", "hi", "--password-file", "/nonexistent", "--instance", "x"): 66,
+        ("tail", "--once", "nobody"): 67,
+    }
+    for arguments, expected in codes.items():
+        code, out, err = await shell.run("alice", *arguments)
+        assert (code, out) == (expected, ""), (arguments, err)
+        assert "Traceback" not in err
+
+
+async def test_a_line_that_was_not_written_comes_again(shell: Shell) -> None:
+    assert await shell.texts("bob") == []
+    assert (await shell.run("alice", "send", "bob", "--lines", input="one\ntwo\n"))[0] == 0
+    with open("/dev/full", "w") as full:
+        code, _, err = await shell.run("bob", "tail", "--once", stdout=full)
+    assert (code, "No space left" in err) == (74, True)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as broken:
+        code, _, err = await shell.run("bob", "tail", stdout=broken)
+    assert (code, err) == (141, "")
+    code, _, err = await shell.run(
+        "alice", "send", "bob", "three", "--wait", "delivered", "--timeout", "5"
+    )
+    assert code == 75
+    assert await shell.texts("bob") == ["one", "two", "three"]
+
+
+async def test_who_stops_reading_does_not_lose_what_comes(shell: Shell) -> None:
+    """The pipe is full: the program waits, and what was not written was not delivered."""
+    big = "".join(f"{n} {'x' * 1000}\n" for n in range(200))
+    assert (await shell.run("alice", "send", "bob", "--lines", input=big))[0] == 0
+    tail = shell.start("bob", "tail", "--json")
+    assert tail.stdout is not None
+    first = json.loads(await deferToThread(tail.stdout.readline))["text"]
+    tail.kill()
+    rest, _ = await deferToThread(tail.communicate)
+    seen = {int(first.split()[0])} | {
+        int(json.loads(line)["text"].split()[0]) for line in rest.splitlines() if line[-1:] == "}"
+    }
+    again = {int(text.split()[0]) for text in await shell.texts("bob")}
+    assert seen | again == set(range(200))
+    assert 199 in again
+
+
+async def test_others_wait_for_a_run_that_wants_them(shell: Shell) -> None:
+    carol, bob = shell.client("carol"), shell.client("bob")
+    for client in (carol, bob):
+        client.start()
+        await client.ready()
+    await carol.friends.add("bob")
+    conversation = (await bob.friends.accept("carol"))["conv"]
+    await bob.stop()
+    sent = await carol.send(conversation, "from carol")
+    assert (await shell.run("alice", "send", "bob", "from alice"))[0] == 0
+    assert await shell.texts("bob", "alice") == ["from alice"]
+    assert carol.status(sent) == "sent"
+    assert await shell.texts("bob") == ["from carol"]
+    await carol.stop()
+
+
+async def test_two_senders_at_once_take_turns(shell: Shell) -> None:
+    started = [shell.start("alice", "send", "bob", f"number {n}") for n in range(4)]
+    for process in started:
+        assert (await deferToThread(process.communicate, "", 60))[1] == ""
+        assert process.returncode == 0
+    assert sorted(await shell.texts("bob")) == [f"number {n}" for n in range(4)]
+    slow = shell.start("alice", "send", "bob", "--lines")
+    tail = shell.start("bob", "tail")
+    assert slow.stdin is not None
+    assert tail.stdout is not None
+    slow.stdin.write("it is there\n")
+    slow.stdin.flush()
+    assert (await deferToThread(tail.stdout.readline)).endswith("alice: it is there\n")
+    code, _, err = await shell.run("alice", "send", "bob", "busy", "--timeout", "0.2")
+    assert (code, f"in use by process {slow.pid}" in err) == (75, True)
+    assert (await shell.run("alice", "send", "bob", "x", "--instance", "other"))[0] == 0
+
+
+async def test_a_credential_of_systemd_is_a_password(shell: Shell, tmp_path: Path) -> None:
+    (tmp_path / "imd-password").write_text("secret")
+    options = ["--config", os.devnull, "--url", shell.server.url, "--user", "alice"]
+    code, _, err = await shell.run("alice", "send", "bob", "hi", *options)
+    assert (code, "nobody to ask" in err) == (77, True)
+    env = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert await shell.run("alice", "send", "bob", "hi", *options, env=env) == (0, "", "")
+
+
+async def test_what_was_kept_and_is_refused_later_is_told(shell: Shell) -> None:
+    assert (await shell.run("alice", "send", "bob", "first"))[0] == 0
+    await shell.server.kill()
+    assert (await shell.run("alice", "send", "bob", "kept", "--timeout", "1"))[0] == 69
+    await shell.server.start()
+    bob = shell.client("bob")
+    bob.start()
+    await bob.friends.remove("alice")
+    await bob.stop()
+    code, _, err = await shell.run("alice", "send", "bob", "second")
+    assert code == 77
+    assert "kept by an earlier run, was refused: forbidden" in err
