@@ -21,6 +21,7 @@ from twisted.web.client import (
     Agent,
     FileBodyProducer,
     HTTPConnectionPool,
+    RequestTransmissionFailed,
     ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
@@ -44,6 +45,7 @@ _AWAY = (
     ConnectionDone,
     ConnectionLost,
     DNSLookupError,
+    RequestTransmissionFailed,
     ResponseFailed,
     ResponseNeverReceived,
 )
