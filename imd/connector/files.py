@@ -52,6 +52,16 @@ _SAFE = HEADERS | {
 }
 
 
+#: What an answer with a file says, and an error must not.
+_OF_A_FILE = (
+    b"Accept-Ranges",
+    b"Content-Disposition",
+    b"Content-Length",
+    b"Content-Range",
+    b"ETag",
+)
+
+
 class FilesPort:
     """Requests for files, each judged before a byte moves."""
 
@@ -145,6 +155,8 @@ class FilesPort:
             await self._judged(self._send(request, gone))
         except Answer as answer:
             if not gone and not request.startedWriting:
+                for name in _OF_A_FILE:
+                    request.responseHeaders.removeHeader(name)
                 request.write(write_error(request, answer))
                 request.finish()
             elif not gone:
@@ -256,8 +268,8 @@ def _describe(request: Request, file: File) -> tuple[int, int]:
     try:
         span = ranges.wanted(None if asked is None else asked.decode("latin-1"), file.size)
     except ranges.Unsatisfiable:
-        request.setHeader(b"Content-Range", b"bytes */%d" % file.size)
-        raise Answer(416, Refusal(Code.BAD_REQUEST, f"there are {file.size} bytes")) from None
+        behind = Refusal(Code.BAD_REQUEST, f"there are {file.size} bytes")
+        raise Answer(416, behind, {b"Content-Range": b"bytes */%d" % file.size}) from None
     start, end = span or (0, file.size)
     if span is not None:
         request.setResponseCode(206)
