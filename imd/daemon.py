@@ -118,6 +118,8 @@ class Connector:
 
     def start_files(self) -> None:
         """Open the store of files."""
+        if self._settings.role == "connector" and not self._settings.files:
+            self._log.warn("files: each connector keeps its own; name a place that all share")
         self._blobs = self.files.start()
 
     # -- storage, which may take its time
