@@ -53,6 +53,10 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     node: str = ""
     auth: tuple[str, ...] = ("password",)
     origin: tuple[str, ...] = ()
+    #: Names by which clients may call this server, beside addresses and names without a dot.
+    hosts: tuple[str, ...] = ()
+    #: Networks of proxies, whose X-Forwarded-For is believed.
+    proxies: tuple[str, ...] = ()
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
     s3: S3Account = S3Account()
@@ -61,6 +65,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
 
 #: What msgspec says of a key in a table of the file.
 _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
 #: Keys that may hold secrets; a file with one of them must be private.
 _SECRET_SCHEMES = (*POSTGRESQL, *REDIS)
 
@@ -149,10 +154,18 @@ def _check(settings: Settings) -> None:
     _check_files(settings)
     _check_numbers("limits", settings.limits)
     _check_numbers("passwords", settings.passwords)
+    _check_networks("limits.trusted_addresses", settings.limits.trusted_addresses)
+    _check_networks("proxies", settings.proxies)
+    for host in settings.hosts:
+        if host != "*" and not _HOST.fullmatch(host):
+            raise ConfigError("hosts", f"{_shown(host)} is no name; write it without port and path")
+
+
+def _check_networks(key: str, networks: Sequence[str]) -> None:
     try:
-        trusts(settings.limits.trusted_addresses)
+        trusts(networks)
     except ValueError as error:
-        raise ConfigError("limits.trusted_addresses", str(error)) from None
+        raise ConfigError(key, str(error)) from None
 
 
 def _check_engines(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
 from imd.connector.files import FilesPort
+from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
 from imd.connector.site import Crowd, ImdSite
@@ -100,8 +101,9 @@ class Connector:
         cost = settings.passwords
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
-        self._crowd = Crowd(settings.limits)
-        self.site = ImdSite(Closed(self._ready), self._crowd, reactor)
+        self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
+        hosts = Hosts(settings.hosts, settings.origin)
+        self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
         self.files = files_of(settings, reactor)
         self._blobs: Blobs | None = None

@@ -27,6 +27,8 @@ pytest.register_assert_rewrite("tests.contracts")
 
 #: Seconds a coroutine may take, unless it is marked ``limit``.
 LIMIT = 30.0
+#: What the workers have left running.
+LEFT = pytest.StashKey[list[str]]()
 
 hypothesis.settings.register_profile(
     "imd", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
@@ -95,8 +97,22 @@ def children() -> list[str]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Processes that outlive the tests are a failure."""
+    """Processes that outlive the tests are a failure: those of this process, and, where tests
+    run in several workers, those that a worker has told of.
+    """
     left = [line for line in children() if line.strip()]
+    told: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["left"] = left
+        return
+    left += session.config.stash.get(LEFT, [])
     if left:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
         print("left running:", *left, sep="\n  ")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """A worker has ended: keep what it has left running."""
+    left = getattr(node, "workeroutput", {}).get("left", [])
+    node.config.stash.setdefault(LEFT, []).extend(left)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,23 @@ other_rate = 0
 """
 
 
+def _own_ports() -> Iterator[int]:
+    """Ports of this worker alone, below those that the kernel gives to whoever connects."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
+    first, start = 10_000 + worker % 10 * 2_000, random.randrange(2_000)
+    return (first + (start + step) % 2_000 for step in itertools.count())
+
+
+_ports = _own_ports()
+
+
 def free_port() -> int:
-    """A TCP port that nobody listens on just now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nobody listens on, and that no other worker is given."""
+    for port in itertools.islice(_ports, 2_000):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("no port is free")
 
 
 def twistd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:

@@ -185,6 +185,11 @@ HANDSHAKES: dict[str, tuple[bytes, set[int]]] = {
     "a17 host with a path": (handshake("Host: 127.0.0.1/x", drop="Host"), {400}),
     "a17 host with a user": (handshake("Host: a@127.0.0.1", drop="Host"), {400}),
     "a17 host with a space": (handshake("Host: a b", drop="Host"), {400}),
+    "a17 host of another": (handshake("Host: evil.example", drop="Host"), {421}),
+    "a17 host and origin of another": (
+        handshake("Host: evil.example", "Origin: http://evil.example", drop="Host"),
+        {421},
+    ),
     "a18 no key": (handshake(drop="Sec-WebSocket-Key"), {400}),
     "a18 key of 15 bytes": (
         handshake("Sec-WebSocket-Key: c2hvcnRlciB0aGFuIDE2", drop="Sec-WebSocket-Key"),

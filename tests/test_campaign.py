@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.campaign import dump
 from tests.campaign.place import Engines
 from tests.campaign.plan import FAULTS, Sizes, plan
 from tests.campaign.run import Campaign, Outcome
@@ -16,6 +17,9 @@ SMALL = Sizes(users=10, devices=2, messages=500, seconds=10.0, every=0.6)
 SEED = "100"
 #: What a variant is shown with: faults that do not matter would only take time.
 TINY = Sizes(users=4, devices=2, messages=150, seconds=3.0, every=0.0)
+
+#: Few messages and many short absences: what is missed is not covered by what comes next.
+ABSENT = Sizes(4, 2, 100, 10.0, every=0.15, peace=0.0, only=("crash-device", "drop-device"))
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +40,48 @@ async def oracles(sizes: Sizes, engines: Engines, variant: str, limits: str = ""
 def told(outcome: Outcome) -> str:
     """What went wrong."""
     return "\n".join(map(str, outcome.violations))
+
+
+#: Two users with a conversation of three messages.
+_SOME = """
+INSERT INTO account (id, name, password, created) VALUES (1, 'a', '', 0), (2, 'b', '', 0);
+INSERT INTO conversation (id, low, high, open, last) VALUES (7, 1, 2, true, 3);
+INSERT INTO message SELECT 7, n, 1, 1, gen_random_uuid(), 0, 'text', '' FROM generate_series(1, 3) n
+"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "torn"),
+    [
+        ("SELECT 1", ()),
+        ("DELETE FROM message WHERE seq = 1", (7,)),
+        ("DELETE FROM message WHERE seq = 2", (7,)),
+        ("DELETE FROM message WHERE seq = 3", (7,)),
+        ("DELETE FROM message", (7,)),
+        ("UPDATE conversation SET last = 2", (7,)),
+        ("UPDATE conversation SET floor = 2", (7,)),
+    ],
+)
+def test_a_probe_sees_a_log_with_holes(
+    engines: Engines, damage: str, torn: tuple[int, ...]
+) -> None:
+    postgres = engines.postgres
+    database = postgres.create_database(engines.template)
+    postgres.run(_SOME, database)
+    postgres.run(damage, database)
+    found = dump.probe(postgres.url(database))
+    postgres.drop_database(database)
+    assert found is not None
+    assert found.torn == torn
+    assert found.lasts == ((7, 2 if "last = 2" in damage else 3),)
+
+
+def test_every_kind_of_fault_is_healed_while_messages_are_sent() -> None:
+    sizes = Sizes(seconds=30.0, every=3.0, each=True)
+    faults = plan("1", sizes).faults
+    assert {fault.kind for fault in faults} == set(FAULTS)
+    healed = {fault.kind for fault in faults if fault.at + fault.seconds <= sizes.seconds}
+    assert healed == set(FAULTS)
 
 
 def test_a_seed_decides_everything() -> None:
@@ -61,3 +107,14 @@ async def test_delivered_on_a_write_to_the_socket_is_caught(engines: Engines) ->
 @pytest.mark.limit(90)
 async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "ack-before-commit") >= {8}
+
+
+@pytest.mark.limit(120)
+async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
+    assert await oracles(ABSENT, engines, "newest-as-token") >= {13}
+
+
+@pytest.mark.limit(90)
+async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
+    sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
+    assert await oracles(sizes, engines, "any-lock-order") >= {15}

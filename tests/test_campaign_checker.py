@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from msgspec import structs
+from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd.transfer.backlog import Backlog
 from tests.campaign import history as h
 from tests.campaign.checker import check
-from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Log, Probe, Row
+from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Gauge, Log, Probe, Row
+from tests.campaign.gauges import look
 from tests.campaign.sample import MALLORY, SYNC, change, device, drop, evidence, put
 
 ONE = (7, 1, 1, "a", b"one")
@@ -31,7 +34,7 @@ class CorrectRunTests(CheckerTestCase):
         self.assertEqual(check(self.found), [])
 
     def test_a_message_is_shown_again_after_a_crash_before_it_was_handled(self) -> None:
-        again = h.Place(7, 0, 3, 2, 3)
+        again = h.Place(7, 0, 3, 2, 3, ((1, 3, 0), (2, 2, 2)))
         crashed = [h.Crashed(45.0), h.Began(46.0, (again,))]
         put(self.of("bob-2"), *crashed, h.Displayed(46.1, 7, 3, 2, "c", b"yes"))
         # The sync comes before the crash in the history, so the new life asks once more.
@@ -42,10 +45,19 @@ class CorrectRunTests(CheckerTestCase):
         put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3), h.Crashed(55.1))
         self.assertEqual(check(self.found), [])
 
+    def test_a_message_may_be_lost_long_before_a_crash_if_nothing_was_stored_since(self) -> None:
+        put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3), h.Crashed(95.1))
+        self.assertEqual(check(self.found), [])
+
     def test_two_devices_that_give_the_same_answer_share_a_row(self) -> None:
         wrote = h.Wrote(31.0, 7, "c", b"yes", 2)
         told = [h.Acked(31.2, 7, "c", 3), h.Settled(31.2, "c", 3)]
         put(self.of("bob-2"), wrote, h.Kept(31.1, 7, "c"), *told)
+        self.assertEqual(check(self.found), [])
+
+    def test_an_answer_may_be_refused_to_one_device_and_then_accepted_from_another(self) -> None:
+        refused = [h.Nacked(29.0, "c", "forbidden"), h.Settled(29.0, "c", 0)]
+        put(self.of("bob-2"), h.Wrote(28.0, 7, "c", b"yes", 2), h.Kept(28.1, 7, "c"), *refused)
         self.assertEqual(check(self.found), [])
 
 
@@ -89,6 +101,12 @@ class LossTests(CheckerTestCase):
         put(self.of("bob-2"), h.Wrote(55.0, 7, "d", b"x", 3))
         self.assert_caught(16)
 
+    def test_a_message_that_vanished_although_a_later_one_was_stored(self) -> None:
+        wrote = [h.Wrote(55.0, 7, "d", b"x", 3), h.Wrote(55.0, 7, "e", b"y", 3)]
+        told = [h.Kept(55.1, 7, "e"), h.Settled(55.2, "e", 0), h.Crashed(55.3)]
+        put(self.of("bob-2"), *wrote, *told)
+        self.assert_caught(16)
+
     def test_a_client_that_gave_up(self) -> None:
         self.of("bob-2").append(h.Failed(60.0, "4502"))
         self.assert_caught(16)
@@ -110,6 +128,23 @@ class LossTests(CheckerTestCase):
         news = (h.Seen, h.Stored, h.Displayed)
         events[:] = [e for e in events if not (isinstance(e, news) and e.seq == 3)]
         change(events, h.Told, 1, last=2)
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_what_another_device_has_just_heard(self) -> None:
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
+        row = Row(7, 4, 1, 11, "d", b"four", 54.9)
+        self.found.rows.append(row)
+        put(self.of("alice-1"), h.Acked(54.999, 7, "d", 4))
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_what_a_probe_has_read(self) -> None:
+        self.found.probes.append(Probe(54.9, (), (), ((7, 4),)))
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
+        self.assert_caught(13)
+
+    def test_a_sync_that_misses_a_cursor(self) -> None:
+        put(self.of("bob-1"), h.Cursors(54.9, 7, 1, 3, 1))
+        put(self.of("bob-2"), h.Asked(55.0), h.Synced(55.2))
         self.assert_caught(13)
 
     def test_a_crash_that_forgets_what_the_token_covers(self) -> None:
@@ -336,3 +371,21 @@ class ServerTests(CheckerTestCase):
         self.found.quiet = SYNC + 1
         put(self.of("bob-1"), h.Told(55.0, 7, 3, True))
         self.assert_caught(19)
+
+
+class BoundsTests(CheckerTestCase):
+    def test_a_queue_beyond_its_limit(self) -> None:
+        self.found.gauges["connector-0"] = [Gauge("messages in lanes", 2001, 2000)]
+        self.assert_caught(14)
+
+    def test_a_queue_that_grows_is_seen_from_within(self) -> None:
+        queue: Backlog[bytes] = Backlog(2)
+        queue._items.extend([(b"x", 1)] * 3)
+        seen = [gauge for gauge in look() if gauge.value > gauge.limit]
+        self.assertIn("hints in a backlog", {gauge.name for gauge in seen})
+
+    def test_deferreds_that_nobody_calls_are_seen_from_within(self) -> None:
+        before = {gauge.name: gauge.value for gauge in look()}
+        forgotten = [Deferred[None]() for _ in range(1000)]
+        after = {gauge.name: gauge.value for gauge in look()}
+        self.assertGreaterEqual(after["deferreds"] - before["deferreds"], len(forgotten))

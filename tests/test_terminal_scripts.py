@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -12,10 +13,11 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from imd.client import Client
-from tests.process import Server
+from tests.process import Server, reactor
 from tests.terminal import imd, terminal_environment
 
 ID = "0191AAAA-0000-7000-8000-0000000000FF"
@@ -247,6 +249,33 @@ async def test_two_senders_at_once_take_turns(shell: Shell) -> None:
     code, _, err = await shell.run("alice", "send", "bob", "busy", "--timeout", "0.2")
     assert (code, f"in use by process {slow.pid}" in err) == (75, True)
     assert (await shell.run("alice", "send", "bob", "x", "--instance", "other"))[0] == 0
+
+
+def _has_open(pid: int, path: Path) -> bool:
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            if file.readlink() == path.resolve():
+                return True
+    return False
+
+
+async def test_an_interrupt_while_it_waits_is_no_accident(shell: Shell) -> None:
+    waiting = shell.start("alice", "send", "bob", "--lines", "--wait", "read", "--timeout", "60")
+    assert waiting.stdin is not None
+    waiting.stdin.write("kept or sent\n")
+    waiting.stdin.flush()
+    tail = shell.start("bob", "tail")
+    assert tail.stdout is not None
+    assert "kept or sent" in await deferToThread(tail.stdout.readline)
+    second = shell.start("alice", "send", "bob", "second", "--timeout", "60")
+    lock = next(shell.home("alice").rglob("send.lock"))
+    assert lock.read_text() == f"{waiting.pid}\n"
+    while not _has_open(second.pid, lock):
+        await deferLater(reactor, 0.02, lambda: None)
+    for process in (second, waiting):
+        process.send_signal(signal.SIGINT)
+        _, err = await deferToThread(process.communicate)
+        assert (process.returncode, err) == (75, "imd send: interrupted\n")
 
 
 async def test_a_credential_of_systemd_is_a_password(shell: Shell, tmp_path: Path) -> None:

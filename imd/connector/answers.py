@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 from twisted.web.http import Request
 
@@ -83,6 +85,7 @@ def bearer(request: Request) -> str:
     return token.decode("latin-1")
 
 
-def address(request: Request) -> str:
-    """Where a request comes from."""
-    return getattr(request.getClientAddress(), "host", "")
+def address(request: Any) -> str:
+    """Where a request comes from, also behind a proxy."""
+    found: str = request.address
+    return found

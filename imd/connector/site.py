@@ -19,6 +19,7 @@ from twisted.web.server import Request as SiteRequest
 from twisted.web.server import Site
 
 from imd.connector.body import Body
+from imd.connector.hosts import Hosts, Proxies
 from imd.limits import Limits
 from imd.throttle import network_of, trusts
 
@@ -43,11 +44,15 @@ _HOST = frozenset(string.ascii_letters.encode() + string.digits.encode() + b".-_
 
 
 class Crowd:
-    """Open connections by address; ``limit`` is where a polite refusal starts."""
+    """Open connections by address; ``limit`` is where a polite refusal starts.
 
-    def __init__(self, limits: Limits) -> None:
+    Those of ``proxies`` are counted, but not limited: each may be of many clients.
+    """
+
+    def __init__(self, limits: Limits, proxies: Proxies | None = None) -> None:
+        self.proxies = proxies or Proxies()
         self._limits = limits
-        self._trusted = trusts(limits.trusted_addresses)
+        self._trusts = trusts(limits.trusted_addresses)
         self._counts: Counter[str] = Counter()
         self._total = 0
 
@@ -65,6 +70,15 @@ class Crowd:
         self._total += 1
         self._counts[network] += 1
         return True
+
+    def _trusted(self, address: str) -> bool:
+        return self._trusts(address) or self.proxies.includes(address)
+
+    def move(self, before: str, address: str) -> None:
+        """A connection that was counted turned out to be of another address."""
+        self._counts[network_of(address)] += 1
+        self._total += 1
+        self.leave(before)
 
     def leave(self, address: str) -> None:
         """A connection that was counted is gone."""
@@ -118,25 +132,36 @@ class SmallRequest(SiteRequest):
         """The request is complete."""
         if self.channel.refused:
             return
-        if not self.is_clean():
-            self.channel.refuse(400)
+        fault = self.fault()
+        if fault:
+            self.channel.refuse(fault)
         elif self.body is not None:
             self.body.end()
         else:
             super().process()  # type: ignore[no-untyped-call]
 
-    def is_clean(self) -> bool:
-        """Whether it is for one host, and for a path."""
+    def fault(self) -> int:
+        """The status to refuse it with; 0 if it is for this host, and for a path."""
         hosts = self.requestHeaders.getRawHeaders(b"host") or []
         required = 1 if self.clientproto == b"HTTP/1.1" else 0
         clean = all(_HOST.issuperset(host) for host in hosts)
-        return clean and required <= len(hosts) <= 1 and self.path.startswith(b"/")
+        if not (clean and required <= len(hosts) <= 1 and self.path.startswith(b"/")):
+            return 400
+        return 0 if all(self.channel.site.hosts.knows(host) for host in hosts) else 421
 
     def connectionLost(self, reason: Any) -> None:
         """The connection is gone."""
         if self.body is not None:
             self.body.lose()
         super().connectionLost(reason)  # type: ignore[no-untyped-call]
+
+    @property
+    def address(self) -> str:
+        """The IP address of the client, also behind a proxy; empty at a Unix socket."""
+        proxies = self.channel.site.crowd.proxies
+        values = self.requestHeaders.getRawHeaders(proxies.HEADER) or []
+        peer: Any = self.getClientAddress()  # type: ignore[no-untyped-call]
+        return proxies.client(getattr(peer, "host", ""), values)
 
 
 class Channel(HTTPChannel):
@@ -180,7 +205,7 @@ class Channel(HTTPChannel):
         request.path, _, query = self._path.partition(b"?")
         request.method, request.clientproto = self._command, self._version
         take = self.site.stream
-        if take is None or query or not request.is_clean():
+        if take is None or query or request.fault():
             return None
         body = Body(self._networkProducer, length)
         if not take(request, body):
@@ -225,6 +250,12 @@ class Channel(HTTPChannel):
         address, self._address = self._address, None
         return address
 
+    def move(self, address: str) -> None:
+        """Count this connection for another address than that of the peer."""
+        if self._address is not None and address != self._address:
+            self.site.crowd.move(self._address, address)
+            self._address = address
+
     def refuse(self, status: int) -> None:
         """Answer without a handler, and close; once, whatever else was read already."""
         if not self.refused:
@@ -241,7 +272,7 @@ class Channel(HTTPChannel):
     def _refuse(self, status: int, headers: Mapping[bytes, bytes], content: bytes) -> None:
         self.refused = True
         self._expect(None)
-        lines = [b"HTTP/1.1 %d %b" % (status, RESPONSES.get(status, b"Refused"))]
+        lines = [b"HTTP/1.1 %d %b" % (status, RESPONSES.get(status, b"Misdirected Request"))]
         lines += [b"%b: %b" % header for header in headers.items()]
         lines += [b"Content-Length: %d" % len(content), b"Connection: close", b"", content]
         self.transport.write(b"\r\n".join(lines))
@@ -266,9 +297,12 @@ class ImdSite(Site):
     #: Told of each request before its body; true if it takes that as it comes.
     stream: Callable[[SmallRequest, Body], bool] | None = None
 
-    def __init__(self, root: IResource, crowd: Crowd, reactor: Any) -> None:
+    def __init__(
+        self, root: IResource, crowd: Crowd, reactor: Any, hosts: Hosts | None = None
+    ) -> None:
         super().__init__(root, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.crowd = crowd
+        self.hosts = hosts or Hosts()
         self.displayTracebacks = False
 
     def log(self, request: Any) -> None:

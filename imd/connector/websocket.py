@@ -91,6 +91,8 @@ class ClientProtocol(WebSocketServerProtocol):
     _connection: Connection | None = None
     #: The address under which ``Crowd`` counts this connection.
     counted: str | None = None
+    #: The IP address of the client, also behind a proxy.
+    address = ""
     #: Autobahn warns of every peer that misbehaves: peers would write our log.
     log = _Silence()
 
@@ -100,6 +102,9 @@ class ClientProtocol(WebSocketServerProtocol):
         """Agree on the subprotocol; ``WebSocketPort`` has checked that it is offered."""
         if SUBPROTOCOL not in request.protocols:
             raise ConnectionDeny(400, "subprotocol")
+        proxies = self.factory.crowd.proxies
+        peer = getattr(self.transport.getPeer(), "host", "")
+        self.address = proxies.client(peer, [request.headers.get(proxies.HEADER, "")])
         return SUBPROTOCOL
 
     def onOpen(self) -> None:
@@ -107,13 +112,12 @@ class ClientProtocol(WebSocketServerProtocol):
         if hasattr(self.transport, "setTcpNoDelay"):
             # Autobahn tries this before it has read its own option, and fails in silence.
             self.transport.setTcpNoDelay(True)
-        address = getattr(self.transport.getPeer(), "host", "")
-        self._connection = connection = self.factory.hub.open(self, address)
+        self._connection = connection = self.factory.hub.open(self, self.address)
         self.transport.unregisterProducer()
         self.transport.registerProducer(Gate(connection), True)
         for name in _HANDSHAKE_ATTRIBUTES:
             self.__dict__.pop(name, None)
-        if self.factory.crowd.crowded(address):
+        if self.factory.crowd.crowded(self.address):
             connection.close(Close.CONNECTION_LIMIT, "too many connections from this address")
         elif self.factory.hub.draining:
             self.factory.hub.send_away(connection)
@@ -244,7 +248,7 @@ class WebSocketPort(WebSocketResource):
         super().__init__(factory)  # type: ignore[no-untyped-call]
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
 
-    def render(self, request: Request) -> Any:
+    def render(self, request: Any) -> Any:
         """Answer the upgrade, or say what is wrong with it."""
         try:
             self._check(request)
@@ -256,10 +260,11 @@ class WebSocketPort(WebSocketResource):
                 request.setHeader(name, value)
             return f"{refused}\n".encode()
         channel, transport = request.channel, request.channel.transport
+        channel.move(request.address)
         super().render(request)  # type: ignore[no-untyped-call]
-        protocol = getattr(transport, "wrappedProtocol", None) or transport.protocol  # type: ignore[union-attr]
+        protocol = getattr(transport, "wrappedProtocol", None) or transport.protocol
         if isinstance(protocol, ClientProtocol):
-            protocol.counted = channel.release()  # type: ignore[attr-defined]
+            protocol.counted = channel.release()
         return NOT_DONE_YET
 
     def _check(self, request: Request) -> None:

@@ -12,7 +12,7 @@ from imd.client import Client
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.options import Access, Parser, access, add_access
 from imd.terminal.places import Place
-from imd.terminal.running import Begin, log_to, place_of, report, run_client
+from imd.terminal.running import Begin, guarded, log_to, place_of, run_client
 from imd.terminal.screen import PaintedScreen, PlainScreen
 from imd.terminal.talk import Talk
 
@@ -22,10 +22,7 @@ _DUMB = ("", "dumb", "unknown")
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; the exit codes are in ``imd.terminal.codes``."""
-    try:
-        return report("imd chat", _main(argv))
-    except Ending as end:
-        return report("imd chat", end)
+    return guarded("imd chat", lambda: _main(argv))
 
 
 def _main(argv: Sequence[str]) -> Ending:

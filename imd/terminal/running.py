@@ -197,8 +197,14 @@ def log_to(write: Callable[[str], object]) -> None:
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
 
 
-def report(program: str, end: Ending) -> int:
-    """Explain the end on standard error; returns the exit code."""
+def guarded(program: str, run: Callable[[], Ending]) -> int:
+    """Run a program, and explain its end on standard error; returns the exit code."""
+    try:
+        end = run()
+    except Ending as early:
+        end = early
+    except KeyboardInterrupt:
+        end = Ending(Exit.TEMPORARY, "interrupted")
     if end.message:
         sys.stderr.write(f"{program}: {visible(end.message)}\n")
     return int(end.code)

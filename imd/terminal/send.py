@@ -19,7 +19,7 @@ from imd.client.system import new_id
 from imd.tasks import spawn
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.options import Parser, access, add_access, seconds
-from imd.terminal.running import log_to, place_of, report, report_kept, run_client
+from imd.terminal.running import guarded, log_to, place_of, report_kept, run_client
 from imd.terminal.worker import Worker
 
 #: How far a message has to get, from the least to the most.
@@ -45,10 +45,7 @@ class Task(Struct, frozen=True):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; the exit codes are in ``imd.terminal.codes``."""
-    try:
-        return report("imd send", _main(argv))
-    except Ending as end:
-        return report("imd send", end)
+    return guarded("imd send", lambda: _main(argv))
 
 
 def _main(argv: Sequence[str]) -> Ending:

@@ -21,7 +21,7 @@ from imd.tasks import sleep
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.options import Parser, access, add_access, seconds
 from imd.terminal.rendering import Shown, content, json_line, spoken
-from imd.terminal.running import log_to, place_of, report, run_client
+from imd.terminal.running import guarded, log_to, place_of, run_client
 from imd.terminal.worker import Worker, write_all
 
 #: Seconds for the server to confirm what was marked, before the program ends.
@@ -43,10 +43,7 @@ class Task(Struct, frozen=True):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; the exit codes are in ``imd.terminal.codes``."""
-    try:
-        return report("imd tail", _main(argv))
-    except Ending as end:
-        return report("imd tail", end)
+    return guarded("imd tail", lambda: _main(argv))
 
 
 def _main(argv: Sequence[str]) -> Ending:

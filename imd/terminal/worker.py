@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import select
 import threading
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -46,4 +47,8 @@ class Worker:
 def write_all(file: int, data: bytes) -> None:
     """Hand all of ``data`` to the kernel; what is returned from was written."""
     while data:
-        data = data[os.write(file, data) :]
+        try:
+            data = data[os.write(file, data) :]
+        except BlockingIOError:
+            # Whoever shares the terminal or pipe with us has made it non-blocking.
+            select.select([], [file], [])

@@ -20,7 +20,7 @@ from imd.ops import monotonic
 
 monotonic.install()
 
-from tests.campaign.evidence import save  # noqa: E402 - they install the reactor
+from tests.campaign.evidence import Evidence, save  # noqa: E402 - they install the reactor
 from tests.campaign.place import Engines  # noqa: E402
 from tests.campaign.plan import FAULTS, Sizes, plan  # noqa: E402
 from tests.campaign.run import Campaign, Outcome  # noqa: E402
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     async def all_seeds() -> None:
         for seed in seeds(options.seeds):
             outcomes.append(await one(seed, options, engines))
-            outcomes[-1].evidence.histories.clear()
+            outcomes[-1].evidence = Evidence([], [], [], [])
 
     def begin() -> None:
         done = Deferred.fromCoroutine(all_seeds())
@@ -75,10 +75,12 @@ async def one(seed: str, options: argparse.Namespace, engines: Engines) -> Outco
 def line(outcome: Outcome) -> str:
     """A run on one line."""
     faults = " ".join(f"{kind}×{n}" for kind, n in sorted(outcome.faults.items()))
+    phases = " ".join(f"{phase} {took:.0f}" for phase, took in outcome.seconds.items())
     return (
-        f"seed {outcome.seed}: {outcome.faults.total()} faults, {outcome.messages} messages,"
+        f"seed {outcome.seed}: {outcome.faults.total()} faults"
+        f" ({outcome.amid} amid messages), {outcome.messages} messages,"
         f" {outcome.acked} acked, {len(outcome.violations)} violations,"
-        f" {outcome.seconds:.0f} s, {outcome.repairs} repairs,"
+        f" {sum(outcome.seconds.values()):.0f} s ({phases}), {outcome.repairs} repairs,"
         f" connected after {outcome.reconnected:.1f} s, converged {outcome.converged:.1f} s"
         f" later [{faults}]"
     )
@@ -114,6 +116,7 @@ def _sizes(options: argparse.Namespace) -> Sizes:
         options.every,
         options.peace,
         tuple(options.only),
+        options.each,
         options.quiet,
     )
 
@@ -129,6 +132,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--every", type=float, default=default.every, help="seconds to a fault")
     parser.add_argument("--peace", type=float, default=default.peace, help="to a quarrel")
     parser.add_argument("--only", nargs="*", default=[], choices=list(FAULTS), metavar="KIND")
+    parser.add_argument("--each", action="store_true", help="every kind at least once")
     parser.add_argument("--quiet", action="store_true", help="wait until sweeps find nothing")
     parser.add_argument("--variant", default="", choices=["", *VARIANTS], help="a broken server")
     parser.add_argument("--postgres", nargs="*", default=[], help="settings, as fsync=off")

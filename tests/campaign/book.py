@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
 from tests.campaign.evidence import Evidence, Row
 from tests.campaign.history import E, History, Looked, Marked, Wrote
 
 Key = tuple[int, int]
+K = TypeVar("K")
 
 
 class Steps:
@@ -23,6 +25,16 @@ class Steps:
         if not self._values or value > self._values[-1]:
             self._times.append(at)
             self._values.append(value)
+
+    @property
+    def newest(self) -> int:
+        """The number in the end."""
+        return self._values[-1] if self._values else 0
+
+    def before(self, time: float) -> int:
+        """The number just before a time."""
+        place = bisect_left(self._times, time)
+        return self._values[place - 1] if place else 0
 
     def at(self, time: float) -> int:
         """The number at a time."""
@@ -75,6 +87,12 @@ class Book:
         for history in self.histories:
             for event in history.of(*kinds):
                 yield history, event
+
+
+def before(steps: Mapping[K, Steps], key: K, time: float) -> int:
+    """The number of ``key`` just before a time; 0 if there is none."""
+    found = steps.get(key)
+    return found.before(time) if found is not None else 0
 
 
 def at(steps: dict[Key, Steps], key: Key, time: float) -> int:

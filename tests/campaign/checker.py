@@ -1,8 +1,8 @@
 """Compares what devices did and saw with what the servers hold, by the oracles of the design.
 
 ``check`` is a pure function of the evidence and takes time linear in it (times a logarithm).
-The numbers are those of the oracles; the safety of a run is in ``safety``, what has to be true
-once everything is healed is in ``liveness``.
+The numbers are those of the oracles; the safety of a run is in ``safety`` and ``syncs``, what has
+to be true once everything is healed is in ``liveness``.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from tests.campaign import liveness, safety
+from tests.campaign import liveness, safety, syncs
 from tests.campaign.book import Book
 from tests.campaign.evidence import Evidence
 
@@ -34,8 +34,8 @@ ORACLES: dict[int, tuple[Oracle, ...]] = {
     10: (safety.marks_are_honest,),
     11: (safety.receipts_are_true, safety.refused_is_not_stored),
     12: (safety.nobody_else_knows, safety.who_are_no_friends_write_nothing),
-    13: (safety.heads_are_complete,),
-    14: (liveness.no_tracebacks, liveness.no_misunderstandings),
+    13: (syncs.heads_are_complete,),
+    14: (liveness.no_tracebacks, liveness.no_misunderstandings, liveness.all_is_bounded),
     15: (liveness.no_deadlocks,),
     16: (liveness.everything_arrived, liveness.everything_was_answered),
     17: (liveness.receipts_converged,),

@@ -119,7 +119,8 @@ class Device:
 
     def start(self) -> None:
         """Begin a life with what the store holds."""
-        places = tuple(_place(each) for each in self._store.load().conversations)
+        saved = self._store.load()
+        places = tuple(_place(each, saved.account.user) for each in saved.conversations)
         self._note(h.Began(now(), places))
         self.client.start()
 
@@ -156,7 +157,7 @@ class Device:
             for each in conversations.values()
             for peer in each.peers
         ]
-        places = tuple(_place(each) for each in conversations.values())
+        places = tuple(_place(each, self._me) for each in conversations.values())
         outbox = tuple(pending.id for pending in self._store.load().outbox)
         self._note(h.Ended(now(), places, tuple(peers), outbox))
         if self.client.failure is not None:
@@ -278,8 +279,10 @@ def _seen(kind: type[h.Seen], at: float, message: Message) -> Any:
     )
 
 
-def _place(mine: Conversation) -> h.Place:
-    return h.Place(mine.id, mine.base, mine.have, mine.handled, mine.known)
+def _place(mine: Conversation, me: int) -> h.Place:
+    own = (me, mine.told_delivered, mine.told_read)
+    peers = [(peer.user, peer.delivered, peer.read) for peer in mine.peers]
+    return h.Place(mine.id, mine.base, mine.have, mine.handled, mine.known, (own, *peers))
 
 
 def _or0(value: Any) -> int:

@@ -18,8 +18,9 @@ FROM message ORDER BY conversation, seq"""
 _LOGS = "SELECT id, last, floor, low, high FROM conversation ORDER BY id"
 _CURSORS = "SELECT conversation, account, delivered, read FROM member ORDER BY 1, 2"
 _TORN = """
-SELECT id FROM conversation AS c WHERE c.last <> (
-    SELECT count(*) FROM message AS m WHERE m.conversation = c.id)"""
+SELECT c.id FROM conversation AS c LEFT JOIN message AS m ON m.conversation = c.id
+GROUP BY c.id HAVING c.last <> coalesce(max(m.seq), 0) OR c.last - c.floor + 1 <> count(m.seq)
+OR c.last > 0 AND c.floor <> min(m.seq)"""
 
 
 def tables(url: str) -> tuple[list[Row], list[Log], list[Cursor]]:
@@ -42,7 +43,10 @@ def probe(url: str) -> Probe | None:
     try:
         torn = tuple(id for (id,) in _ask(db, _TORN))
         cursors = tuple(Cursor(*row) for row in _ask(db, _CURSORS))
-        return Probe(time.time(), cursors, torn)
+        lasts = tuple((row[0], row[1]) for row in _ask(db, _LOGS))
+        return Probe(time.time(), cursors, torn, lasts)
+    except psycopg2.ProgrammingError:
+        raise
     except psycopg2.Error:
         return None
     finally:
@@ -51,7 +55,7 @@ def probe(url: str) -> Probe | None:
 
 def _open(url: str) -> Any:
     db = psycopg2.connect(url, connect_timeout=5)
-    db.set_session(isolation_level="REPEATABLE READ", readonly=True)
+    db.set_session(isolation_level="SERIALIZABLE", readonly=True)
     return db
 
 
@@ -75,6 +79,14 @@ def entries(redis: Redis) -> list[Entry]:
                 user = int(key.rpartition(":")[2])
                 found.append(Entry(user, int(device), int(session), node, leased))
         return found
+
+
+def keys(redis: Redis) -> int:
+    """How many keys user status has; 0 if it does not answer.  Blocks."""
+    try:
+        return int(redis.ask("DBSIZE").removeprefix(":"))
+    except (OSError, ValueError):
+        return 0
 
 
 def _command(lines: Any, *words: str) -> Any:

@@ -43,12 +43,14 @@ class Cursor(Struct, frozen=True, gc=False):
 class Probe(Struct, frozen=True):
     """A look into the database during the run, in one snapshot.
 
-    ``torn`` are conversations whose ``last`` is not the number of their messages.
+    ``torn`` are conversations whose ``floor`` and ``last`` are not those of their messages, and
+    ``lasts`` all conversations with their ``last``.
     """
 
     at: float
     cursors: tuple[Cursor, ...]
     torn: tuple[int, ...]
+    lasts: tuple[tuple[int, int], ...] = ()
 
 
 class Entry(Struct, frozen=True):
@@ -59,6 +61,14 @@ class Entry(Struct, frozen=True):
     session: int
     node: str
     leased: bool
+
+
+class Gauge(Struct, frozen=True, gc=False):
+    """How much there was of something that has a limit, in one look."""
+
+    name: str
+    value: int
+    limit: int
 
 
 class Apart(Struct, frozen=True):
@@ -81,6 +91,8 @@ class Evidence(Struct):
     apart: list[Apart] = []
     #: From then on nothing had to be repaired any more; 0 if nobody waited for that.
     quiet: float = 0.0
+    #: What was found in each process, and in user status.
+    gauges: dict[str, list[Gauge]] = {}
     #: What each process has printed, by its name.
     output: dict[str, str] = {}
     #: Processes that ended although nobody killed them, and failures of the clients.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TypeVar
 
 from msgspec import Struct
@@ -21,6 +22,8 @@ class Place(Struct, frozen=True, gc=False):
     have: int
     handled: int
     known: int
+    #: User, delivered, read: what the client knows of the cursors of all members.
+    cursors: tuple[tuple[int, int, int], ...] = ()
 
 
 class Began(Event, frozen=True, gc=False):
@@ -198,8 +201,8 @@ AnyEvent = (
 E = TypeVar("E", bound=Event)
 
 
-class History(Struct):
-    """Everything that happened at one device."""
+class History(Struct, dict=True):
+    """Everything that happened at one device; whose it is, is found once, when all is over."""
 
     name: str
     events: list[AnyEvent]
@@ -208,12 +211,12 @@ class History(Struct):
         """The events of exactly these kinds."""
         return [event for event in self.events if type(event) in kinds]
 
-    @property
+    @cached_property
     def user(self) -> int:
         """Whose device it is; 0 if it never got in."""
         return next((event.user for event in self.of(Welcomed)), 0)
 
-    @property
+    @cached_property
     def device(self) -> int:
         """Its id; 0 if it never got in."""
         return next((event.device for event in self.of(Welcomed)), 0)

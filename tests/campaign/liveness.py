@@ -27,8 +27,6 @@ from tests.campaign.history import (
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Unhandled (?:error|Error)")
 #: What PostgreSQL prints about an order of locks, or a check, that is wrong.
 _CONFLICT = re.compile(r".*(?:deadlock detected|duplicate key value violates).*")
-#: Seconds within which a crash may have come before a message was stored in the outbox.
-TURN = 5.0
 
 
 def no_tracebacks(book: Book) -> Iterator[str]:
@@ -44,6 +42,14 @@ def no_misunderstandings(book: Book) -> Iterator[str]:
     for history in book.histories:
         for blamed in history.of(Blamed):
             yield f"{history.name}: {blamed.why}"
+
+
+def all_is_bounded(book: Book) -> Iterator[str]:
+    """14: buffers, maps, queues and keys stay below their limits, and nothing is forgotten."""
+    for where, gauges in book.evidence.gauges.items():
+        for gauge in gauges:
+            if gauge.value > gauge.limit:
+                yield f"{where}: {gauge.value} {gauge.name}, at most {gauge.limit}"
 
 
 def no_deadlocks(book: Book) -> Iterator[str]:
@@ -75,13 +81,29 @@ def everything_was_answered(book: Book) -> Iterator[str]:
             yield f"{history.name}: {len(left)} messages in the outbox: {left[:5]}"
         settled = {event.id for event in history.of(Settled)}
         kept = {event.id for event in history.of(Kept)}
-        crashes = [event.at for event in history.of(Crashed)]
         if lost := kept - settled:
             yield f"{history.name}: never settled: {sorted(lost)[:5]}"
-        for wrote in history.of(Wrote):
-            died = any(0 <= crash - wrote.at < TURN for crash in crashes)
-            if wrote.id not in kept and not died:
-                yield f"{history.name}: {wrote.id} never came into the outbox"
+        for id in _vanished(history, kept):
+            yield f"{history.name}: {id} never came into the outbox"
+
+
+def _vanished(history: History, kept: set[str]) -> Iterator[str]:
+    """What was written and never kept, unless the program died before it kept anything more."""
+    waiting: list[str] = []
+    after: set[str] = set()
+    for event in history.of(Wrote, Kept, Crashed):
+        if isinstance(event, Crashed):
+            waiting, after = [], set()
+        elif isinstance(event, Kept):
+            # It was written later than what waits, and is kept first.
+            if event.id in after:
+                yield from waiting
+                waiting, after = [], set()
+        elif event.id not in kept:
+            waiting.append(event.id)
+        elif waiting:
+            after.add(event.id)
+    yield from waiting
 
 
 def receipts_converged(book: Book) -> Iterator[str]:

@@ -32,6 +32,8 @@ class Nemesis:
         self._locks: dict[object, DeferredLock] = {}
         #: How many faults of each kind were done.
         self.done: Counter[str] = Counter()
+        #: When each fault began, by the clock of the reactor.
+        self.times: list[float] = []
 
     async def run(self, faults: Sequence[Fault]) -> None:
         """Do them all; returns when all are done and healed."""
@@ -46,6 +48,7 @@ class Nemesis:
     async def _alone(self, thing: object, hurt: Callable[[], Awaitable[None]]) -> None:
         lock = self._locks.setdefault(thing, DeferredLock())
         async with lock:
+            self.times.append(reactor.seconds())
             await hurt()
 
     # -- processes
@@ -187,6 +190,7 @@ class Nemesis:
     async def cut_clients(self, fault: Fault) -> None:
         """Drop the connections of all clients of a connector."""
         place = self._place
+        self.times.append(reactor.seconds())
         place.balancer.cut(place.door(fault.target % len(place.connectors)))
 
     # -- clients
@@ -204,6 +208,7 @@ class Nemesis:
 
     async def drop_device(self, fault: Fault) -> None:
         """Drop the connection of a client."""
+        self.times.append(reactor.seconds())
         self._devices[fault.target % len(self._devices)].drop()
 
 

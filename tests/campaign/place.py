@@ -25,29 +25,40 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from imd.storage.postgres_schema import migrate
 from imd.tasks import sleep
+from tests.campaign import gauges
+from tests.campaign.evidence import Gauge
 from tests.campaign.relay import Relay
 from tests.process import FAST, Server, free_port, reactor
 from tests.servers import Postgres, Redis
 
 #: Seconds that PostgreSQL or Redis may take to come back.
 PATIENCE = 60.0
+#: Where the files of the devices are, if it exists: nothing here takes the power away, and a
+#: hundred devices that wait for one disk would only hold each other up.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - names are random
 
 
 class Watched(Server):
     """A server of which all output is kept, and whose own end is an accident."""
 
-    def __init__(self, name: str, variant: str, *options: str, config: str = FAST) -> None:
+    def __init__(
+        self, name: str, variant: str, gauges: Path, *options: str, config: str = FAST
+    ) -> None:
         super().__init__(*options, config=config)
         self.name = name
+        self.gauges = gauges / f"{name}.gauges"
         self.accidents: list[str] = []
         self._variant = variant
         self._past: list[str] = []
 
     def _command(self) -> list[str]:
-        if not self._variant:
-            return super()._command()
-        start = f"from tests.campaign import variants; variants.run({self._variant!r})"
+        start = f"import tests.campaign.variants as v; v.run({self._variant!r}, '{self.gauges}')"
         return [sys.executable, "-c", start, "-n", "--pidfile=", "imd"]
+
+    @property
+    def lives(self) -> int:
+        """How many processes there were."""
+        return len(self._past) + 1
 
     @property
     def everything(self) -> str:
@@ -74,7 +85,8 @@ class TransferProcess(Watched):
     """A transfer at a unix socket."""
 
     def __init__(self, name: str, variant: str, path: Path) -> None:
-        super().__init__(name, variant, "--role=transfer", f"--transfer-listen=unix:{path}")
+        role = ("--role=transfer", f"--transfer-listen=unix:{path}")
+        super().__init__(name, variant, path.parent, *role)
         self.path = path
 
     def _answers(self) -> bool:
@@ -129,7 +141,7 @@ class Place:
     def __init__(
         self, engines: Engines, chance: random.Random, variant: str = "", limits: str = ""
     ) -> None:
-        self._top = tempfile.TemporaryDirectory(prefix="imd-campaign-")
+        self._top = tempfile.TemporaryDirectory(prefix="imd-campaign-", dir=MEMORY)
         self.directory = Path(self._top.name)
         self.engines = engines
         self._chance = chance
@@ -158,7 +170,7 @@ class Place:
             dialled.append(f"--transfer=unix:{self._link_path(n, t)}")
         name = f"connector-{n}"
         role = ("--role=connector", f"--node={name}")
-        return Watched(name, variant, *role, *dialled, config=config)
+        return Watched(name, variant, self.directory, *role, *dialled, config=config)
 
     def _database(self) -> str:
         """The URL of the database for one more connector: by a network of its own."""
@@ -200,6 +212,10 @@ class Place:
         """What the processes and PostgreSQL have printed in this run."""
         logs = {each.name: each.everything for each in self.processes}
         return logs | {"postgres": self.engines.postgres.log[self._log_began :]}
+
+    def gauges(self) -> dict[str, list[Gauge]]:
+        """What was found in the processes."""
+        return {each.name: gauges.read(each.gauges) for each in self.processes}
 
     async def close(self) -> None:
         """End everything but the engines."""

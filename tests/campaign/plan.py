@@ -6,7 +6,7 @@ import random
 from collections.abc import Iterator
 from itertools import combinations
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 #: Kinds of faults, how often they come, and how long they last (seconds).
 FAULTS: dict[str, tuple[float, float, float]] = {
@@ -43,6 +43,8 @@ class Sizes(Struct, frozen=True):
     peace: float = 4.0
     #: Kinds of faults that are done; all if empty.
     only: tuple[str, ...] = ()
+    #: Whether each of these kinds is done at least once, and healed while messages are sent.
+    each: bool = False
     #: Whether to wait in the end until sweeps have found nothing for a while.
     quiet: bool = False
 
@@ -138,9 +140,17 @@ def _faults(seed: str, sizes: Sizes) -> tuple[Fault, ...]:
     found: list[Fault] = []
     for at in _times(chance, sizes.every, sizes.seconds):
         (kind,) = chance.choices(kinds, weights)
-        _, least, most = FAULTS[kind]
-        found.append(Fault(at, kind, chance.randrange(1 << 20), chance.uniform(least, most)))
-    return tuple(found)
+        found.append(_fault(chance, at, kind))
+    for kind in kinds if sizes.each else ():
+        fault = _fault(chance, 0.0, kind)
+        latest = max(0.0, sizes.seconds - fault.seconds)
+        found.append(structs.replace(fault, at=chance.uniform(0.0, latest)))
+    return tuple(sorted(found, key=lambda fault: fault.at))
+
+
+def _fault(chance: random.Random, at: float, kind: str) -> Fault:
+    _, least, most = FAULTS[kind]
+    return Fault(at, kind, chance.randrange(1 << 20), chance.uniform(least, most))
 
 
 def _times(chance: random.Random, every: float, seconds: float) -> Iterator[float]:

@@ -56,8 +56,13 @@ class Quarrels:
         since = now()
         await sleep(reactor, seconds)
         self.apart.append(Apart(pair.conversation, since, now()))
-        await _insist(pair.one, "friend.add", pair.other[0].user)
-        await _insist(pair.other, "friend.accept", pair.one[0].user)
+        await befriend(pair.one, pair.other)
+
+
+async def befriend(one: Sequence[Device], other: Sequence[Device]) -> None:
+    """Make two users friends."""
+    await _insist(one, "friend.add", other[0].user)
+    await _insist(other, "friend.accept", one[0].user)
 
 
 async def _insist(devices: Sequence[Device], method: str, user: str) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from msgspec import Struct
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, DeferredSemaphore, gatherResults
 from twisted.internet.task import LoopingCall
 from twisted.internet.threads import deferToThread
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
@@ -16,12 +16,12 @@ from imd.tasks import sleep
 from tests.campaign import dump
 from tests.campaign.checker import Violation, check
 from tests.campaign.device import Device, now, ready
-from tests.campaign.evidence import Apart, Evidence, Probe
+from tests.campaign.evidence import Apart, Evidence, Gauge, Probe
 from tests.campaign.history import Acked, History, Told
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.place import Engines, Place
 from tests.campaign.plan import Plan, Send, stream
-from tests.campaign.quarrels import Pair, Quarrels
+from tests.campaign.quarrels import Pair, Quarrels, befriend
 from tests.process import reactor
 
 #: Seconds until every client has to be connected again, and until all is converged after that:
@@ -29,10 +29,16 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Messages that are sent in one turn at most, if the clients are behind the plan.
+BURST = 20
+#: Pairs that become friends at once, and seconds until everybody has to have heard of it.
+MEETINGS, ACQUAINTED = 16, 30.0
 #: Seconds in which a sweep may still find what was told in another way, and in which none may.
 LAST_SWEEP, QUIET = 5.5, 5.0
 #: Seconds between two looks into the database.
 PROBE = 3.0
+
+T = TypeVar("T")
 
 
 class Outcome(Struct):
@@ -40,11 +46,14 @@ class Outcome(Struct):
 
     seed: str
     faults: Counter[str]
+    #: How many of them began before the last message was sent.
+    amid: int
     messages: int
     acked: int
     #: Heads that a server had to send because a push had not come.
     repairs: int
-    seconds: float
+    #: Seconds that each phase took.
+    seconds: dict[str, float]
     #: Seconds until all clients were connected, and all had everything, after the last fault.
     reconnected: float
     converged: float
@@ -60,27 +69,37 @@ class Campaign:
         self._place = Place(engines, stream(plan.seed, "balancer"), variant, limits)
         self._devices: list[Device] = []
         self._conversations: dict[tuple[int, int], int] = {}
+        self._places: list[tuple[list[int], list[int]]] = []
         self._probes: list[Probe] = []
         self._failures: list[str] = []
         self._waits = (0.0, 0.0)
+        self._seconds: dict[str, float] = {}
+        self._talked = 0.0
         self._quiet = 0.0
+        self._keys: list[Gauge] = []
         self._apart: list[Apart] = []
 
     async def run(self) -> Outcome:
         """Do it all, and check."""
-        began = reactor.seconds()
+        nemesis = Nemesis(self._place, self._devices)
         globalLogPublisher.addObserver(self._logged)
         try:
-            await self._place.start()
-            await self._populate()
-            nemesis = Nemesis(self._place, self._devices)
-            await self._act(nemesis)
-            await self._settle()
-            evidence = await self._collect()
+            await self._timed("start", self._place.start())
+            await self._timed("populate", self._populate())
+            await self._timed("act", self._act(nemesis))
+            await self._timed("settle", self._settle())
+            evidence = await self._timed("collect", self._collect())
         finally:
             globalLogPublisher.removeObserver(self._logged)
-            await self._place.close()
-        return self._outcome(evidence, nemesis, reactor.seconds() - began)
+            await self._timed("close", self._place.close())
+        return await self._timed("check", self._outcome(evidence, nemesis))
+
+    async def _timed(self, phase: str, work: Coroutine[Any, Any, T]) -> T:
+        began = reactor.seconds()
+        try:
+            return await work
+        finally:
+            self._seconds[phase] = reactor.seconds() - began
 
     def _logged(self, event: dict[str, Any]) -> None:
         """What only a log would tell: defects of the clients, or of the campaign itself."""
@@ -93,27 +112,33 @@ class Campaign:
 
     async def _populate(self) -> None:
         sizes = self._plan.sizes
-        for number in range(sizes.users * sizes.devices):
-            user, first = divmod(number, sizes.devices)
-            # Half of the devices are programs that keep everything in memory.
-            file = str(self._place.directory / f"{number}.db") if number % 2 else ""
-            chance = stream(self._plan.seed, f"device-{number}")
-            device = Device(self._place.url, f"user-{user:03}", number, chance, file)
-            self._devices.append(device)
-            device.start()
-            if first == 0:
-                # The account has to be there before the second device logs in.
-                await ready([device])
-        await ready(self._devices)
-        for pair in self._plan.friends:
-            await self._befriend(*pair)
-        await _until(self._acquainted, 30.0)
+        self._devices += [self._device(n) for n in range(sizes.users * sizes.devices)]
+        # The accounts have to be there before the other devices log in.
+        firsts = self._devices[:: sizes.devices]
+        for turn in (firsts, [each for each in self._devices if each not in firsts]):
+            for device in turn:
+                device.start()
+            await ready(turn)
+        pairs, some = self._plan.friends, DeferredSemaphore(MEETINGS)
+        await gatherResults([some.run(self._befriend, *pair) for pair in pairs])
+        await _until(self._acquainted, ACQUAINTED)
+        self._conversations = {pair: self._between(*pair) for pair in pairs}
+        self._places = [self._seen_by(user) for user in range(sizes.users)]
 
-    async def _befriend(self, one: int, other: int) -> None:
-        asking, asked = self._of(one)[0].client, self._of(other)[0].client
-        await asking.friends.add(asked.name)
-        friend = await asked.friends.accept(asking.name)
-        self._conversations[one, other] = friend["conv"]
+    def _device(self, number: int) -> Device:
+        user = number // self._plan.sizes.devices
+        # Half of the devices are programs that keep everything in memory.
+        file = str(self._place.directory / f"{number}.db") if number % 2 else ""
+        chance = stream(self._plan.seed, f"device-{number}")
+        return Device(self._place.url, f"user-{user:03}", number, chance, file)
+
+    def _befriend(self, one: int, other: int) -> Deferred[None]:
+        return Deferred.fromCoroutine(befriend(self._of(one), self._of(other)))
+
+    def _between(self, one: int, other: int) -> int:
+        """The conversation of two users; 0 if the first has not heard of it yet."""
+        found, peer = self._of(one)[0].client.conversations, self._of(other)[0].client.me
+        return next((c.id for c in found.values() if c.peers[0].user == peer), 0)
 
     def _of(self, user: int) -> list[Device]:
         each = self._plan.sizes.devices
@@ -121,11 +146,17 @@ class Campaign:
 
     def _acquainted(self) -> bool:
         return all(
-            id in device.client.conversations
-            for pair, id in self._conversations.items()
+            self._between(*pair) in device.client.conversations
+            for pair in self._plan.friends
             for user in pair
             for device in self._of(user)
         )
+
+    def _seen_by(self, user: int) -> tuple[list[int], list[int]]:
+        """The conversations of a user, and those of others."""
+        mine = [id for pair, id in self._conversations.items() if user in pair]
+        foreign = [id for pair, id in self._conversations.items() if user not in pair]
+        return mine, foreign
 
     # -- what happens
 
@@ -150,19 +181,23 @@ class Campaign:
         found = await deferToThread(dump.probe, engines.postgres.url(self._place.database))
         if found is not None:
             self._probes.append(found)
+        keys = await deferToThread(dump.keys, engines.redis)
+        # The entries of each user, and a lease of each node that lived; a name of its own each.
+        nodes = sum(each.lives for each in self._place.connectors)
+        most = self._plan.sizes.users + nodes
+        self._keys.append(Gauge("keys", keys, most))
 
     async def _talk(self) -> None:
         began = reactor.seconds()
         for n, send in enumerate(self._plan.sends):
             wait = began + send.at - reactor.seconds()
-            if wait > 0:
-                await sleep(reactor, wait)
+            if wait > 0 or n % BURST == 0:
+                await sleep(reactor, max(wait, 0.0))
             self._devices[send.device].send(self._where(send), f"message {n}")
+        self._talked = reactor.seconds()
 
     def _where(self, send: Send) -> int:
-        user = send.device // self._plan.sizes.devices
-        mine = [id for pair, id in self._conversations.items() if user in pair]
-        foreign = [id for pair, id in self._conversations.items() if user not in pair]
+        mine, foreign = self._places[send.device // self._plan.sizes.devices]
         choice = foreign if send.foreign and foreign else mine
         return choice[send.where % len(choice)]
 
@@ -224,20 +259,22 @@ class Campaign:
             entries=entries,
             apart=self._apart,
             quiet=self._quiet,
+            gauges={**place.gauges(), "user status": self._keys},
             output=place.output(),
             accidents=[*accidents, *self._failures],
         )
 
-    def _outcome(self, evidence: Evidence, nemesis: Nemesis, seconds: float) -> Outcome:
+    async def _outcome(self, evidence: Evidence, nemesis: Nemesis) -> Outcome:
         histories = evidence.histories
         acked = {event.id for history in histories for event in history.of(Acked)}
         return Outcome(
             seed=self._plan.seed,
             faults=nemesis.done,
+            amid=sum(at < self._talked for at in nemesis.times),
             messages=len(evidence.rows),
             acked=len(acked),
             repairs=sum(_pokes(history) for history in histories),
-            seconds=seconds,
+            seconds=self._seconds,
             reconnected=self._waits[0],
             converged=self._waits[1],
             violations=check(evidence),

@@ -12,6 +12,8 @@ from typing import Any
 import msgspec
 from twisted.logger import Logger
 
+from imd.ops import monotonic
+
 
 def mark_on_write() -> None:
     """Take what was pushed to a client for delivered."""
@@ -84,18 +86,78 @@ def heads_first() -> None:
     Online.enter = late  # type: ignore[assignment]
 
 
+def newest_as_token() -> None:
+    """Take the newest transaction for a token, as ``id >`` does: those under way are skipped.
+
+    Commits take their time, as on a busy machine; those of cursors more, because a cursor that
+    follows a message would bring its conversation back into the heads.
+    """
+    from imd.storage import postgres_messages, postgres_reads
+
+    for name in ("_ALL", "_ONLY", "_FEED"):
+        sql = getattr(postgres_reads, name)
+        assert "pg_snapshot_xmin" in sql
+        setattr(postgres_reads, name, sql.replace("pg_snapshot_xmin", "pg_snapshot_xmax"))
+    postgres_messages._APPEND = f"""
+WITH a AS MATERIALIZED ({postgres_messages._APPEND}),
+s AS MATERIALIZED (SELECT pg_sleep(0.5) FROM a LIMIT 1) SELECT a.* FROM a, s"""
+    advance = postgres_messages._ADVANCE
+    assert advance.endswith("FROM moved")
+    postgres_messages._ADVANCE = f"{advance}, (SELECT pg_sleep(0.4)) AS s"
+
+
+def any_lock_order() -> None:
+    """Lock conversations in whatever order they come."""
+    from imd.storage import postgres_messages
+
+    append = postgres_messages.append
+    lock = "SELECT FROM conversation WHERE id = %s FOR NO KEY UPDATE"
+
+    async def unordered(db: Any, batch: Any, at: int) -> Any:
+        await db.query("BEGIN")
+        try:
+            for id in dict.fromkeys(message.conversation for message in batch):
+                await db.query(lock, (id,))
+            result = await append(db, batch, at)
+        except Exception:
+            await db.query("ROLLBACK")
+            raise
+        await db.query("COMMIT")
+        return result
+
+    postgres_messages.append = unordered
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "mark-on-write": mark_on_write,
     "ack-before-commit": ack_before_commit,
     "purge-a-middle": purge_a_middle,
     "heads-first": heads_first,
+    "any-lock-order": any_lock_order,
+    "newest-as-token": newest_as_token,
 }
 
 
-def run(variant: str) -> None:
-    """Be ``twistd`` with the variant."""
-    VARIANTS[variant]()
+def run(variant: str, gauges: str) -> None:
+    """Be ``twistd``, with the variant if one is named, and write down what is found in it."""
+    monotonic.install()
+    _watched(gauges)
+    if variant:
+        VARIANTS[variant]()
     sys.argv[0] = "twistd"
     from twisted.scripts.twistd import run as twistd
 
     twistd()
+
+
+def _watched(path: str) -> None:
+    from imd import daemon
+    from tests.campaign import gauges
+
+    process = daemon.process
+
+    def watched(settings: Any, reactor: Any) -> Any:
+        gauges.watch(path, reactor)
+        return process(settings, reactor)
+
+    daemon.process = watched
