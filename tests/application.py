@@ -230,8 +230,10 @@ class Application:
         routing = Routing(Delivery(registry))
         self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
+        #: Methods that are carried out elsewhere.
+        self.others: dict[str, Any] = {}
         self.accounts = Accounts(
-            storage, self.passwords, self.friends, routing, clock, sources, limits
+            storage, self.passwords, self.friends, routing, clock, sources, limits, self.others
         )
         self.hub = Hub(
             accounts=self.accounts,

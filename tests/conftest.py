@@ -15,6 +15,7 @@ import hypothesis
 import pytest
 
 from imd.ops import monotonic
+from tests.s3_server import s3 as s3
 from tests.servers import database as database
 from tests.servers import empty_redis as empty_redis
 from tests.servers import postgres as postgres

@@ -46,11 +46,11 @@ class RolesTests(SynchronousTestCase):
         shared = {"store": "postgresql://localhost/imd", "status": "redis://localhost"}
         self.assertEqual(
             self.names(role="connector", transfer=("unix:/t",), **shared),
-            ["storage", "passwords", "user status", "sessions", "listener"],
+            ["storage", "passwords", "files", "user status", "sessions", "listener"],
         )
 
     def test_everything_is_a_connector_and_a_transfer_only_where_others_dial_it(self) -> None:
-        alone = ["storage", "passwords", "sessions", "listener"]
+        alone = ["storage", "passwords", "files", "sessions", "listener"]
         self.assertEqual(self.names(), alone)
         self.assertEqual(self.names(transfer_listen="unix:/t"), ["transfer", *alone])
 
@@ -88,6 +88,7 @@ class ConnectorTests(SynchronousTestCase):
         """A connector whose storage has not answered."""
         parts = self.make(feed)
         parts.start_storage()
+        parts.start_files()
         parts.open_sessions()
         return parts
 
@@ -111,6 +112,7 @@ class ConnectorTests(SynchronousTestCase):
         parts = self.make()
         self.engine.started.callback(self.storage)
         parts.start_storage()
+        parts.start_files()
         self.assertEqual(self.get(parts, "/readyz"), (503, "starting"))
         parts.open_sessions()
         self.assertEqual(self.get(parts, "/readyz"), (200, "ready"))

@@ -88,8 +88,12 @@ class Races(SynchronousTestCase):
         """The accounts of one of several processes on the same storage."""
         clock, limits = Clock(), Limits()
         routing = Routing(Delivery(Registry()))
-        friends = Friends(self.storage, routing, lambda token: None, clock, self.sources, limits)
-        return Accounts(self.storage, self.passwords, friends, routing, clock, self.sources, limits)
+        friends = Friends(
+            self.storage, routing, lambda token: None, clock, self.sources, limits, {}
+        )
+        return Accounts(
+            self.storage, self.passwords, friends, routing, clock, self.sources, limits, {}
+        )
 
     def now(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coro))

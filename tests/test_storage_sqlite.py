@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,10 +12,8 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from imd.interfaces import Storage
-from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract
-from tests.contracts.storage_parts import NOW, PutFile
 from tests.directories import MEMORY
 from tests.inline import new_epoch
 
@@ -42,23 +39,6 @@ async def storage(directory: Path) -> AsyncIterator[Storage]:
     )
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def put_file(directory: Path) -> PutFile:
-    """Enters files behind the back of the storage."""
-
-    async def put(file: int, owner: int, complete: bool) -> None:
-        db = sqlite3.connect(directory / NAME)
-        with db:
-            db.execute(
-                "INSERT INTO file (id, owner, size, sha256, complete, created) "
-                "VALUES (?, ?, 1, '', ?, ?)",
-                (file, owner, complete, NOW),
-            )
-        db.close()
-
-    return put
 
 
 class TestSqliteStorage(StorageContract):

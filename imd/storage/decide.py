@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec import Struct
 
 from imd.errors import Code, Refusal
-from imd.model import Appended, NewMessage, Outcome
+from imd.interfaces import Quota
+from imd.model import Appended, File, NewMessage, Outcome
 
 #: What makes a message the same: conversation, sender, client message id.
 Key = tuple[int, int, bytes]
@@ -97,3 +98,14 @@ def check_verified(stored: str | None, *allowed: str) -> None:
     """Raise ``Refusal(UNAUTHORIZED)`` unless the hash in storage is one of these."""
     if stored not in allowed:
         raise Refusal(Code.UNAUTHORIZED, "the password was changed meanwhile; log in with it again")
+
+
+def check_quota(file: File, quota: Quota, count: int, used: int, total: int) -> None:
+    """Raise ``Refusal(LIMIT)`` where a file is too much for its owner's day, or for all."""
+    if count >= quota.files:
+        raise Refusal(Code.LIMIT, f"you have sent {count} files in a day; try again tomorrow")
+    if used + file.size > quota.bytes:
+        left = max(quota.bytes - used, 0)
+        raise Refusal(Code.LIMIT, f"you have {left} bytes left for files today; try again tomorrow")
+    if quota.total and total + file.size > quota.total:
+        raise Refusal(Code.LIMIT, "the server has no room left for files; ask its operator")

@@ -23,6 +23,9 @@ FROM (VALUES {values}) AS i JOIN file AS f ON f.id = i.column1 WHERE f.complete"
 _SESSIONS = """
 SELECT json_group_array(json_array(d.id, d.session))
 FROM (VALUES {values}) AS i JOIN device AS d ON d.id = i.column1"""
+_ATTACH = "INSERT OR IGNORE INTO attachment (file, conversation) VALUES {values}"
+_SENT = """
+UPDATE file SET sent = 1 FROM (VALUES {values}) AS i WHERE file.id = i.column1"""
 _INSERT = """
 INSERT INTO message (conversation, seq, sender, device, id, at, kind, body) VALUES {values}"""
 _LAST = """
@@ -59,10 +62,12 @@ def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> Appe
     found = _logs(db, batch), _stored(db, batch), _files(db, batch), _sessions(db, batch)
     decisions = decide(batch, *found, at)
     number, covered = next_change(db)
-    rows, last = [], {}
+    rows, last, held = [], {}, []
     for message, decision in zip(batch, decisions, strict=True):
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
+            if message.file is not None:
+                held.append((message.file, message.conversation))
             rows.append(
                 (
                     message.conversation,
@@ -77,6 +82,8 @@ def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> Appe
             )
     change(db, _INSERT, rows)
     change(db, _LAST, [(conversation, seq, number) for conversation, seq in last.items()])
+    change(db, _ATTACH, held)
+    change(db, _SENT, [(file,) for file, _ in held])
     return AppendResult(decisions, covered)
 
 

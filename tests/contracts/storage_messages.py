@@ -21,7 +21,6 @@ from tests.contracts.storage_parts import (
     PLENTY,
     REPLACED,
     STRANGER,
-    PutFile,
     accounts,
     advance,
     append,
@@ -31,6 +30,7 @@ from tests.contracts.storage_parts import (
     log,
     new,
     pair,
+    put_file,
     say,
     text,
     texts,
@@ -151,13 +151,11 @@ class AppendContract:
         await join(storage, BOB, ALICE, 8)
         assert await append(storage, text(c, BOB, 2)) == [new(3)]
 
-    async def test_file_has_to_be_complete_and_of_the_sender(
-        self, storage: Storage, put_file: PutFile
-    ) -> None:
+    async def test_file_has_to_be_complete_and_of_the_sender(self, storage: Storage) -> None:
         c = await pair(storage)
-        await put_file(50, ALICE, True)
-        await put_file(51, ALICE, False)
-        await put_file(HIGHEST, BOB, True)
+        await put_file(storage, 50, ALICE)
+        await put_file(storage, 51, ALICE, complete=False)
+        await put_file(storage, HIGHEST, BOB)
 
         def carrying(file: int, number: int) -> NewMessage:
             return structs.replace(text(c, ALICE, number), kind="file", file=file)
@@ -215,13 +213,11 @@ class AppendContract:
         ]
         assert await log(storage, BOB, c) == [1, 2, 5]
 
-    async def test_refused_message_may_come_again_and_be_stored(
-        self, storage: Storage, put_file: PutFile
-    ) -> None:
+    async def test_refused_message_may_come_again_and_be_stored(self, storage: Storage) -> None:
         c = await pair(storage)
         message = structs.replace(text(c, ALICE, 1), file=50)
         assert await append(storage, message, message) == [NO_FILE, NO_FILE]
-        await put_file(50, ALICE, True)
+        await put_file(storage, 50, ALICE)
         assert await append(storage, message) == [new(1)]
 
     async def test_bodies_come_back_byte_for_byte(self, storage: Storage) -> None:

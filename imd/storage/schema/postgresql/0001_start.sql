@@ -119,7 +119,7 @@ $$;
 -- Commit a batch; the outcomes are those of imd.model.Outcome, decided as imd.storage.decide does.
 CREATE FUNCTION imd_append(
     p_conversation bigint[], p_sender bigint[], p_device bigint[], p_id uuid[], p_kind text[],
-    p_body bytea[], p_file bigint[], p_session bigint[], p_at bigint
+    p_body bytea[], p_file bigint[], p_at bigint
 ) RETURNS TABLE (outcome int, seq bigint, at bigint, low bigint, high bigint)
 LANGUAGE plpgsql AS $$
 #variable_conflict use_column
@@ -131,19 +131,14 @@ BEGIN
 
     RETURN QUERY
     WITH known AS MATERIALIZED (
-        -- may: the place of a message that could become new, if its session is not replaced.
-        -- A newer session of the device has to be seen here if it was answered before: it was
-        -- entered before it sent, and its answer held the lock that was awaited above.
+        -- may: the place of a message that could become new.
         SELECT i.*, c.last, c.low, c.high, c.open,
             m.seq AS old_seq, m.at AS old_at, m.kind = i.kind AND m.body = i.body AS same,
             CASE WHEN m.seq IS NULL AND c.open AND (i.file IS NULL OR EXISTS (
                 SELECT FROM file AS f WHERE f.id = i.file AND f.owner = i.sender AND f.complete
-            )) THEN i.nth END AS may,
-            coalesce((
-                SELECT d.session > i.session FROM device AS d WHERE d.id = i.device
-            ), false) AS replaced
-        FROM unnest(p_conversation, p_sender, p_device, p_id, p_kind, p_body, p_file, p_session)
-            WITH ORDINALITY AS i (conversation, sender, device, id, kind, body, file, session, nth)
+            )) THEN i.nth END AS may
+        FROM unnest(p_conversation, p_sender, p_device, p_id, p_kind, p_body, p_file)
+            WITH ORDINALITY AS i (conversation, sender, device, id, kind, body, file, nth)
         LEFT JOIN conversation AS c ON c.id = i.conversation AND i.sender IN (c.low, c.high)
         LEFT JOIN LATERAL (
             SELECT * FROM message AS m WHERE c.id IS NOT NULL
@@ -151,8 +146,7 @@ BEGIN
         ) AS m ON true
     ), ranked AS (
         -- chosen: the place of the message of this id that does become new.
-        SELECT k.*, min(k.may) FILTER (WHERE NOT k.replaced)
-            OVER (PARTITION BY k.conversation, k.sender, k.id) AS chosen
+        SELECT k.*, min(k.may) OVER (PARTITION BY k.conversation, k.sender, k.id) AS chosen
         FROM known AS k
     ), counted AS MATERIALIZED (
         SELECT r.*, r.last + count(*) FILTER (WHERE r.nth = r.chosen)
@@ -181,7 +175,6 @@ BEGIN
                 WHEN n.nth = n.chosen THEN 1
                 WHEN n.nth > n.chosen THEN
                     CASE WHEN f.kind = n.kind AND f.body = n.body THEN 2 ELSE 3 END
-                WHEN n.replaced THEN 6
                 WHEN NOT n.open THEN 4
                 ELSE 5
             END AS outcome
