@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
 from imd.interfaces import Entry
+from imd.status import redis_dial
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import Middle, Sentinel, TunedRedis, fails, logged, running, until_up
 
@@ -112,7 +113,11 @@ async def test_a_change_of_masters_in_good_order_is_followed(cluster: Cluster) -
         await until_registered(status, cluster.replica)
 
 
-async def test_dead_silent_and_mistaken_sentinels_are_passed_over(cluster: Cluster) -> None:
+async def test_dead_silent_and_mistaken_sentinels_are_passed_over(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Enough for those that are not silent.
+    monkeypatch.setattr(redis_dial, "SENTINEL_SECONDS", 2.0)
     await cluster.until_agreed()
     dead, silent, good = cluster.sentinels
     dead.kill()
