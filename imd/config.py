@@ -144,7 +144,8 @@ def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
     _only(settings.files, "", "files", "is not served by this version; leave it out")
-    _only(settings.auth, ("password",), "auth", "is the login of this version")
+    if not settings.auth or len(set(settings.auth)) < len(settings.auth):
+        raise ConfigError("auth", "name at least one way to log in, and none of them twice")
     if settings.role != "transfer":
         _check_engines(settings)
     _check_numbers("limits", settings.limits)
@@ -179,8 +180,7 @@ def _check_engines(settings: Settings) -> None:
 
 def _only(value: Any, supported: Any, key: str, why: str) -> None:
     if value != supported:
-        shown = supported[0] if isinstance(supported, tuple) and supported else supported
-        raise ConfigError(key, f'"{shown}" {why}' if shown else why)
+        raise ConfigError(key, f'"{supported}" {why}' if supported else why)
 
 
 #: Limits that may be 0, for "no limit".

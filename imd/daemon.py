@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imd.accounts import Accounts
+from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
@@ -25,6 +26,7 @@ from imd.engines import endpoints_of, engine_of, status_of, transfer_of
 from imd.errors import ConfigError
 from imd.friends import Friends
 from imd.interfaces import Arrivals, Feed, Storage
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
@@ -97,6 +99,7 @@ class Connector:
         cost = settings.passwords
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
+        self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         hosts = Hosts(settings.hosts, settings.origin)
         self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
@@ -196,7 +199,9 @@ class Connector:
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
-        accounts = Accounts(storage, self._passwords, friends, routing, clock, sources, limits)
+        own = OWN in self._settings.auth
+        logins = Logins(storage, self._passwords, sources, self._checkers, own)
+        accounts = Accounts(storage, logins, friends, routing, clock, sources, limits)
         self._hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,

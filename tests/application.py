@@ -10,7 +10,7 @@ import itertools
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,9 @@ from imd.connector.hub import Hub
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.friends import Friends
+from imd.interfaces import Checker
 from imd.limits import Limits
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.model import Identity, User
 from imd.online import Online
@@ -215,7 +217,13 @@ def send(conversation: int, text: str = "hi", id: str | None = None) -> Frame:
 class Application:
     """One process without a network."""
 
-    def __init__(self, test: SynchronousTestCase, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        limits: Limits | None = None,
+        checkers: Sequence[Checker] = (),
+        own: bool = True,
+    ) -> None:
         top = tempfile.TemporaryDirectory(prefix="imd-test-")
         test.addCleanup(top.cleanup)
         self._test = test
@@ -233,9 +241,8 @@ class Application:
         routing = Routing(Delivery(registry))
         self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
-        self.accounts = Accounts(
-            storage, self.passwords, self.friends, routing, clock, sources, limits
-        )
+        logins = Logins(storage, self.passwords, sources, checkers, own)
+        self.accounts = Accounts(storage, logins, self.friends, routing, clock, sources, limits)
         self.hub = Hub(
             accounts=self.accounts,
             messaging=self.messaging,

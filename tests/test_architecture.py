@@ -16,7 +16,7 @@ PURE = {"effects", "errors", "events", "friendship", "hints", "limits", "methods
 PURE |= {"names", "session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {"arrivals", "delivery", "cluster", "online", "reach", "recent", "routing"}
+APPLICATION |= {"arrivals", "delivery", "cluster", "logins", "online", "reach", "recent", "routing"}
 APPLICATION |= {"sweep", "tasks"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
