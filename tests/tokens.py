@@ -1,4 +1,4 @@
-"""Tokens as an issuer makes them, and as somebody forges them; made without the library under test."""
+"""Tokens of an issuer, and forged ones, made without the library that reads them."""
 
 from __future__ import annotations
 
