@@ -159,16 +159,23 @@ async def test_a_directory_that_is_stopped_is_unavailable_in_time_and_nobody_els
     assert await status(server, "alice", "right") == 200
 
 
-class Forger(Protocol):
-    """Agrees to StartTLS, and says in the same breath, in the clear, that all binds succeed."""
+def ber(tag: int, *parts: bytes) -> bytes:
+    """A short element of BER."""
+    body = b"".join(parts)
+    return bytes([tag, len(body)]) + body
 
-    #: LDAPMessage{id, ExtendedResponse success} and LDAPMessage{id, BindResponse success}.
+
+class Forger(Protocol):
+    """Agrees to StartTLS, and in the same breath, in the clear, finds alice and lets her in."""
+
     def dataReceived(self, data: bytes) -> None:
-        number = data[4]
-        yes = b"\x0a\x01\x00\x04\x00\x04\x00"
-        answer = b"\x30\x0c\x02\x01" + bytes([number]) + b"\x78\x07" + yes
-        forged = b"\x30\x0c\x02\x01" + bytes([number + 1]) + b"\x61\x07" + yes
-        self.transport.write(answer + forged)  # type: ignore[union-attr]
+        first = data[4]
+        yes = (ber(0x0A, b"\0"), ber(0x04), ber(0x04))
+        uid = ber(0x30, ber(0x04, b"uid"), ber(0x31, ber(0x04, b"alice")))
+        entry = ber(0x64, ber(0x04, b"uid=alice"), ber(0x30, uid))
+        answers = [(0, ber(0x78, *yes)), (1, entry), (1, ber(0x65, *yes)), (2, ber(0x61, *yes))]
+        messages = (ber(0x30, ber(0x02, bytes([first + n])), answer) for n, answer in answers)
+        self.transport.write(b"".join(messages))  # type: ignore[union-attr]
 
 
 @pytest.mark.limit(60)
