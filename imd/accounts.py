@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from msgspec import UNSET, Struct
@@ -43,8 +43,15 @@ class Sources(Protocol):
         """A secret of at least 256 random bits."""
 
 
+#: A method that needs to know nothing but who calls it, and its parameters.
+Call = Callable[[Identity, Any], Awaitable[Struct]]
+
+
 class Accounts:
-    """Who may log in, and what they may ask for besides messages."""
+    """Who may log in, and what they may ask for besides messages.
+
+    ``others`` are methods that are carried out elsewhere.
+    """
 
     def __init__(
         self,
@@ -55,7 +62,9 @@ class Accounts:
         clock: Clock,
         sources: Sources,
         limits: Limits,
+        others: Mapping[str, Call],
     ) -> None:
+        self._others = others
         self._storage = storage
         self._logins = logins
         self._friends = friends
@@ -185,6 +194,8 @@ class Accounts:
             raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
         if me is not None and method in self._friends.methods:
             return await self._friends.call(me, method, decoded)
+        if me is not None and method in self._others:
+            return await self._others[method](me, decoded)
         return await self._methods[method](me or NOBODY, decoded, address)
 
     async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:

@@ -11,21 +11,24 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from imd.accounts import Accounts
+from imd.accounts import Accounts, Call
 from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
+from imd.connector.files import FilesPort
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
+from imd.connector.pages import load
 from imd.connector.site import Crowd, ImdSite
 from imd.connector.websocket import ClientFactory, WebSocketPort
 from imd.delivery import Delivery
-from imd.engines import endpoints_of, engine_of, status_of, transfer_of
+from imd.downloads import Downloads
+from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
 from imd.friends import Friends
-from imd.interfaces import Arrivals, Feed, Storage
+from imd.interfaces import Arrivals, Blobs, Feed, Storage
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
@@ -37,6 +40,7 @@ from imd.status.redis import RedisUserStatus
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
 from imd.transfer.service import TransferService
+from imd.uploads import Tidying, Uploads
 
 #: Seconds that sessions get to finish when the server stops.
 DRAIN_SECONDS = 20.0
@@ -60,6 +64,7 @@ def connector(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
     steps = [
         Step("storage", parts.start_storage, parts.engine.stop),
         Step("passwords", parts.pool.start, parts.pool.stop),
+        Step("files", parts.start_files, parts.files.stop),
     ]
     if isinstance(parts.status, RedisUserStatus):
         steps.append(Step("user status", parts.status.start, parts.status.stop))
@@ -101,9 +106,12 @@ class Connector:
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
         self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
+        self._pages = load()
         hosts = Hosts(settings.hosts, settings.origin)
         self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
+        self.files = files_of(settings, reactor)
+        self._blobs: Blobs | None = None
         self.status = status_of(settings, node, reactor)
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(settings, reactor)
         self._registry = Registry()
@@ -111,8 +119,15 @@ class Connector:
         self._transfer: Link | LocalTransfer | None = None
         self._cluster: Cluster | None = None
         self._hub: Hub | None = None
+        self._tidying: Tidying | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
+
+    def start_files(self) -> None:
+        """Open the store of files."""
+        if self._settings.role == "connector" and not self._settings.files:
+            self._log.warn("files: each connector keeps its own; name a place that all share")
+        self._blobs = self.files.start()
 
     # -- storage, which may take its time
 
@@ -199,9 +214,13 @@ class Connector:
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
+        uploads = Uploads(storage, self._opened(), sources, limits)
+        downloads = Downloads(storage, self._opened(), sources, limits)
+        self._tidying = Tidying(uploads.sweep, clock, sources.fraction)
+        methods: dict[str, Call] = {"file.slot": uploads.slot, "file.link": downloads.link}
         own = OWN in self._settings.auth
         logins = Logins(storage, self._passwords, sources, self._checkers, own)
-        accounts = Accounts(storage, logins, friends, routing, clock, sources, limits)
+        accounts = Accounts(storage, logins, friends, routing, clock, sources, limits, methods)
         self._hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,
@@ -213,9 +232,19 @@ class Connector:
             fraction=sources.fraction,
         )
         hub.start()
+        self._tidying.start()
+        files = FilesPort(accounts, uploads, downloads, clock)
+        self.site.stream = files.stream
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
-        return Front(accounts, websocket, self._ready, self._crowd.crowded), messaging.covered
+        crowded = self._crowd.crowded
+        front = Front(accounts, websocket, self._ready, crowded, self._pages, files)
+        return front, messaging.covered
+
+    def _opened(self) -> Blobs:
+        if self._blobs is None:
+            raise RuntimeError("clients come after the store of files")
+        return self._blobs
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
@@ -240,6 +269,8 @@ class Connector:
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
+        if self._tidying is not None:
+            self._tidying.stop()
         if self._hub is not None:
             await self._hub.drain(DRAIN_SECONDS)
         if self._cluster is not None:

@@ -102,11 +102,18 @@ class Messaging:
     def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
         """Acknowledge and push a batch that is in the log."""
         for pending, decision in zip(batch, result.decisions, strict=True):
+            if decision.outcome is Outcome.REPLACED:
+                self._replaced(pending.origin)
+                continue
             pending.origin.settle(_verdict(pending, decision))
             if decision.outcome is Outcome.NEW:
                 self._push_message(pending, decision)
         self.covered(result.token)
         self._call_waiting()
+
+    def _replaced(self, origin: Origin) -> None:
+        self.withdraw(origin)
+        origin.close(Close.REPLACED, "replaced by a newer session of this device")
 
     def poisoned(self, pending: Pending) -> None:
         """Refuse a message that can never be stored."""

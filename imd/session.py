@@ -203,6 +203,7 @@ class Session:
             frame.kind,
             wire.encode(body),
             file,
+            self.identity.session,
         )
         return (Submit(frame.id, message),)
 

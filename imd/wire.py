@@ -479,6 +479,16 @@ def decode_strict(decoder: msgspec.json.Decoder[T], raw: Raw | bytes) -> T:
     return value
 
 
+def decode_file(raw: bytes) -> FileBody:
+    """A body of a received file; fields of later versions are ignored.  Raises ``BadValue``."""
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        known = {f.encode_name for f in msgspec.structs.fields(FileBody)}
+        return msgspec.convert({k: v for k, v in fields.items() if k in known}, FileBody)
+    except msgspec.MsgspecError as error:
+        raise BadValue(f"this is no file: {error}") from None
+
+
 def decode_body(kind: str, raw: Raw) -> TextBody | FileBody:
     """Decode the body of a ``send``; raises ``BadValue`` with the reason."""
     return cast(TextBody | FileBody, decode_strict(_BODIES[kind], raw))

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 import uuid
 from collections.abc import Callable, Coroutine, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -34,6 +32,7 @@ from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates
 from imd.status.memory import Board, MemoryUserStatus
+from tests.directories import directory
 from tests.inline import open_storage
 
 Frame = dict[str, Any]
@@ -224,15 +223,13 @@ class Application:
         checkers: Sequence[Checker] = (),
         own: bool = True,
     ) -> None:
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        test.addCleanup(top.cleanup)
         self._test = test
         self.limits = limits = limits or Limits()
         self.clock = clock = Clock()
         self.sources = sources = Sources()
         self.pool = InlinePool()
         self.passwords = Passwords(self.pool, 8, 1)
-        sqlite = open_storage(Path(top.name))
+        sqlite = open_storage(directory(test))
         test.addCleanup(sqlite.close)
         self.storage = storage = Told(sqlite)
         self.board = Board()
@@ -241,8 +238,12 @@ class Application:
         routing = Routing(Delivery(registry))
         self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
+        #: Methods that are carried out elsewhere.
+        self.others: dict[str, Any] = {}
         logins = Logins(storage, self.passwords, sources, checkers, own)
-        self.accounts = Accounts(storage, logins, self.friends, routing, clock, sources, limits)
+        self.accounts = Accounts(
+            storage, logins, self.friends, routing, clock, sources, limits, self.others
+        )
         self.hub = Hub(
             accounts=self.accounts,
             messaging=self.messaging,

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd import methods
 from imd.accounts import RETIRE_AFTER
 from imd.auth.password import Passwords
 from imd.errors import Close, Code, Refusal, SessionRefused
@@ -61,6 +62,20 @@ class AccountsTests(SynchronousTestCase):
         listener = Listener(me.user.id, me.device, me.session)
         self.assertTrue(self.app.registry.add(listener))
         return listener
+
+
+class OthersTests(AccountsTests):
+    """Methods that are carried out elsewhere."""
+
+    def test_such_a_method_hears_who_calls_it_and_with_what(self) -> None:
+        me, _ = self.register()
+
+        async def link(who: Identity, params: methods.OneFile) -> methods.Link:
+            return methods.Link(f"{who.user.name}/{params.file}", 1)
+
+        self.app.others["file.link"] = link
+        self.assertEqual(self.call(me, "file.link", file=5), methods.Link("alice/5", 1))
+        self.assertIs(self.refused(me, "file.link", file=0).code, Code.BAD_REQUEST)
 
 
 class LoginTests(AccountsTests):

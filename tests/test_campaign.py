@@ -91,7 +91,7 @@ def test_a_seed_decides_everything() -> None:
     assert {fault.kind for fault in many.faults} == set(FAULTS)
 
 
-@pytest.mark.limit(170)
+@pytest.mark.limit(240)
 async def test_faults_at_random_moments_lose_nothing(engines: Engines) -> None:
     outcome = await Campaign(plan(SEED, SMALL), engines).run()
     assert not outcome.violations, told(outcome)
@@ -99,22 +99,18 @@ async def test_faults_at_random_moments_lose_nothing(engines: Engines) -> None:
     assert outcome.faults.total() == len(plan(SEED, SMALL).faults)
 
 
-@pytest.mark.limit(90)
 async def test_delivered_on_a_write_to_the_socket_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "mark-on-write") >= {11}
 
 
-@pytest.mark.limit(90)
 async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "ack-before-commit") >= {8}
 
 
-@pytest.mark.limit(120)
 async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
     assert await oracles(ABSENT, engines, "newest-as-token") >= {13}
 
 
-@pytest.mark.limit(90)
 async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
     sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
     assert await oracles(sizes, engines, "any-lock-order") >= {15}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +16,7 @@ from imd.config import Settings
 from imd.daemon import Connector, process
 from imd.errors import ConfigError
 from tests.application import Told
+from tests.directories import directory
 from tests.inline import open_storage
 from tests.nodes import MemoryFeed
 
@@ -47,11 +46,11 @@ class RolesTests(SynchronousTestCase):
         shared = {"store": "postgresql://localhost/imd", "status": "redis://localhost"}
         self.assertEqual(
             self.names(role="connector", transfer=("unix:/t",), **shared),
-            ["storage", "passwords", "user status", "sessions", "listener"],
+            ["storage", "passwords", "files", "user status", "sessions", "listener"],
         )
 
     def test_everything_is_a_connector_and_a_transfer_only_where_others_dial_it(self) -> None:
-        alone = ["storage", "passwords", "sessions", "listener"]
+        alone = ["storage", "passwords", "files", "sessions", "listener"]
         self.assertEqual(self.names(), alone)
         self.assertEqual(self.names(transfer_listen="unix:/t"), ["transfer", *alone])
 
@@ -67,9 +66,7 @@ class RolesTests(SynchronousTestCase):
 class ConnectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        self.addCleanup(top.cleanup)
-        self.storage = open_storage(Path(top.name))
+        self.storage = open_storage(directory(self))
         self.addCleanup(self.storage.close)
         self.feed: Any = Told(MemoryFeed())
 
@@ -91,6 +88,7 @@ class ConnectorTests(SynchronousTestCase):
         """A connector whose storage has not answered."""
         parts = self.make(feed)
         parts.start_storage()
+        parts.start_files()
         parts.open_sessions()
         return parts
 
@@ -114,6 +112,7 @@ class ConnectorTests(SynchronousTestCase):
         parts = self.make()
         self.engine.started.callback(self.storage)
         parts.start_storage()
+        parts.start_files()
         self.assertEqual(self.get(parts, "/readyz"), (503, "starting"))
         parts.open_sessions()
         self.assertEqual(self.get(parts, "/readyz"), (200, "ready"))

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd import messaging, wire
 from imd.errors import Close, Code, Refusal
 from imd.limits import Limits
-from imd.model import Cursor, NewMessage
+from imd.model import Cursor, Device, NewMessage
 from tests.application import WALL, Application, Frame, Listener
 
 ALICE, BOB, MALLORY = 1, 2, 3
@@ -95,7 +95,14 @@ class MessagingTests(SynchronousTestCase):
         body = wire.encode({"text": text})
         me = origin.identity
         message = NewMessage(
-            conversation, me.user.id, me.device, uuid.UUID(id).bytes, "text", body, file
+            conversation,
+            me.user.id,
+            me.device,
+            uuid.UUID(id).bytes,
+            "text",
+            body,
+            file,
+            me.session,
         )
         self.messaging.submit(origin, id, message)
         return id
@@ -173,6 +180,21 @@ class SendingTests(MessagingTests):
         self.assertEqual(codes, [None, Code.CONFLICT, Code.FORBIDDEN, Code.NO_FILE])
         self.assertEqual(self.mallory.settled[0]["code"], Code.FORBIDDEN)
         self.assertEqual(len(self.bob.pushed), 1)
+
+    def test_a_session_that_storage_knows_to_be_replaced_is_closed_without_an_answer(self) -> None:
+        self.make()
+        storage = self.app.storage
+        phone = Device(13, ALICE, "phone", WALL, WALL)
+        self.app.do(storage.add_device(phone, b"token", verified="hash", limit=9, retire_before=0))
+        old = self.enter(Listener(ALICE, device=13, session=1))
+        for _ in range(2):
+            self.app.do(storage.open_session(b"token", WALL))
+        self.send("late", origin=old)
+        self.send("mine")
+        self.app.turn()
+        self.assertEqual((old.closed, old.settled), (Close.REPLACED, []))
+        self.assertEqual([frame["seq"] for frame in self.alice.settled], [1])
+        self.assertEqual([frame["body"]["text"] for frame in self.bob.pushed], ["mine"])
 
     def test_a_message_that_cannot_be_stored_is_refused_for_good(self) -> None:
         self.make()

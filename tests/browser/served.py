@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.directories import MEMORY
 from tests.process import FAST, command, environment, free_port
 
 #: Seconds that the process may take to be ready.
@@ -20,12 +21,12 @@ class Served:
     """One data directory and one port, and the process that serves them, if it runs."""
 
     def __init__(self, *options: str, config: str = FAST) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="imd-served-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="imd-served-", dir=MEMORY))
         self.port = free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None
         path = self.directory / "imd.toml"
-        path.write_text(config)
+        path.write_text('hosts = ["imd.test"]\n' + config)
         path.chmod(0o600)
 
     @property

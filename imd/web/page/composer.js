@@ -1,0 +1,84 @@
+// @ts-check
+/** Where a message is written. @module */
+
+import { h, icon } from "./dom.js";
+import { explain, t } from "./language.js";
+
+/** On a touch screen Enter makes a new line: there is no Shift at hand. */
+const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
+
+/** The field and the button; the draft of a conversation stays with the tab. */
+export class Composer {
+  /** @param {number} conv @param {string} name @param {(text: string) => Promise<void>} send */
+  constructor(conv, name, send) {
+    this.#kept = `imd.draft.${conv}`;
+    this.#send = send;
+    this.field = h("textarea", {
+      rows: 1,
+      dir: "auto",
+      id: "composer",
+      "aria-label": t("composer.label", { name }),
+      placeholder: t("composer.placeholder"),
+      enterkeyhint: TOUCH.matches ? "enter" : "send",
+    });
+    this.field.value = sessionStorage.getItem(this.#kept) ?? "";
+    const label = { "aria-label": t("composer.send"), title: t("composer.send") };
+    this.#button = h("button", { type: "submit", class: "send", ...label }, icon("send"));
+    this.#error = h("p", { class: "error", role: "alert", hidden: true });
+    const bar = h("div", { class: "bar" }, this.field, this.#button);
+    this.element = h("form", { class: "composer" }, this.#error, bar);
+    this.#listen();
+    this.#changed();
+  }
+
+  #kept;
+  #send;
+  #button;
+  #error;
+
+  #listen() {
+    this.element.addEventListener("submit", (/** @type {Event} */ event) => {
+      event.preventDefault();
+      void this.#submit();
+    });
+    this.field.addEventListener("input", () => this.#changed());
+    this.field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
+      // While an input method composes, Enter chooses a candidate.
+      const composing = event.isComposing || event.keyCode === 229;
+      if (event.key !== "Enter" || event.shiftKey || composing || TOUCH.matches) return;
+      event.preventDefault();
+      void this.#submit();
+    });
+  }
+
+  #changed() {
+    this.#error.hidden = true;
+    this.#button.disabled = !this.field.value.trim();
+    sessionStorage.setItem(this.#kept, this.field.value);
+    if (!this.field.value) sessionStorage.removeItem(this.#kept);
+    if (CSS.supports("field-sizing", "content")) return;
+    this.field.style.height = "auto";
+    this.field.style.height = `${this.field.scrollHeight}px`;
+  }
+
+  async #submit() {
+    const text = this.field.value.trim();
+    if (!text) return;
+    this.field.value = "";
+    this.#changed();
+    try {
+      await this.#send(text);
+    } catch (error) {
+      if (!this.field.value) this.field.value = text;
+      this.#changed();
+      this.refuse(explain(error));
+    }
+    this.field.focus();
+  }
+
+  /** Say why something is not done. @param {string} why */
+  refuse(why) {
+    this.#error.textContent = why;
+    this.#error.hidden = false;
+  }
+}

@@ -1,0 +1,155 @@
+"""The page without a mouse, and on a phone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import BrowserContext, expect
+
+from tests.browser.served import Served
+from tests.browser.visitors import Visitor, Visitors
+
+PHONE = {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True}
+
+
+@pytest.fixture
+def visitors(server: Served, new_context: Callable[..., BrowserContext]) -> Visitors:
+    """People who come to the server's page."""
+    return Visitors(server, new_context)
+
+
+def with_friends(visitors: Visitors, alice: Visitor, count: int) -> list[Visitor]:
+    """Friends who wrote in this order."""
+    friends = [visitors.come().register() for _ in range(count)]
+    for friend in friends:
+        friend.ask(alice.name)
+        alice.accept(friend.name)
+        friend.open(alice.name)
+        friend.write("hello")
+        friend.sees("hello", "delivered")
+    return friends
+
+
+def test_the_list_and_the_shortcuts(visitors: Visitors) -> None:
+    alice = visitors.come().register()
+    first, second, third = with_friends(visitors, alice, 3)
+    page = alice.page
+    links = page.locator(".conversations a")
+    expect(links).to_have_count(3)
+    expect(links.nth(0)).to_contain_text(third.name)
+    page.keyboard.press("Control+k")
+    expect(page.get_by_role("searchbox")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(links.nth(0)).to_be_focused()
+    page.keyboard.press("End")
+    expect(links.nth(2)).to_be_focused()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("region", name=f"Conversation with {second.name}")).to_be_visible()
+    expect(alice.field).to_be_focused()
+    page.keyboard.press("Alt+ArrowDown")
+    expect(page.get_by_role("region", name=f"Conversation with {first.name}")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_text("Choose a conversation")).to_be_visible()
+    expect(links.nth(2)).to_be_focused()
+    page.keyboard.press("Control+,")
+    expect(page.get_by_role("dialog", name="Settings")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("searchbox").fill(first.name)
+    expect(links).to_have_count(1)
+    page.get_by_role("searchbox").fill("nobody at all")
+    expect(page.get_by_text("Nobody by that name here")).to_be_visible()
+
+
+def test_enter_sends_and_shift_makes_a_line(visitors: Visitors) -> None:
+    alice, bob = visitors.pair()
+    alice.field.fill("")
+    alice.field.press("Enter")
+    alice.page.keyboard.type("one")
+    alice.page.keyboard.press("Shift+Enter")
+    alice.page.keyboard.type("two")
+    alice.page.keyboard.press("Enter")
+    expect(bob.page.locator(".row .text")).to_have_text(["one\ntwo"], use_inner_text=True)
+    expect(alice.field).to_be_focused()
+
+
+def test_a_long_text_is_folded(visitors: Visitors) -> None:
+    alice, _ = visitors.pair()
+    alice.write("\n".join(f"line {i}" for i in range(200)))
+    text = alice.page.locator(".row .text")
+    assert text.bounding_box()["height"] < 300  # type: ignore[index]
+    alice.button("Show all").click()
+    assert text.bounding_box()["height"] > 3000  # type: ignore[index]
+    alice.button("Show less").click()
+    assert text.bounding_box()["height"] < 300  # type: ignore[index]
+
+
+def test_a_phone_shows_one_pane_and_goes_back(visitors: Visitors) -> None:
+    alice, bob = visitors.pair(**PHONE)
+    page = alice.page
+    expect(page.get_by_role("navigation")).to_be_hidden()
+    alice.write("from the bus")
+    bob.sees("from the bus")
+    alice.field.fill("two")
+    alice.field.press("Enter")
+    expect(alice.field).to_have_value("two\n")
+    alice.button("Back to the conversations").tap()
+    expect(page.get_by_role("navigation")).to_be_visible()
+    expect(alice.field).to_have_count(0)
+    page.get_by_role("link", name=bob.name).tap()
+    alice.sees("from the bus", "read")
+    page.go_back()
+    expect(page.get_by_role("navigation")).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_somebody_who_changes_the_display_name_is_called_by_it(visitors: Visitors) -> None:
+    alice, bob = visitors.pair()
+    alice.button("Settings").click()
+    alice.page.get_by_label("Display name").fill("Alice of the Library")
+    alice.button("Save").click()
+    expect(alice.page.get_by_text("Saved.")).to_be_visible()
+    other = visitors.come(bob.name)
+    other.login()
+    expect(other.page.get_by_role("link", name="Alice of the Library")).to_be_visible()
+    other.page.get_by_role("searchbox").fill("library")
+    expect(other.page.get_by_role("link", name="Alice of the Library")).to_be_visible()
+
+
+def test_passwords_change_when_the_old_one_is_right(visitors: Visitors) -> None:
+    alice = visitors.come().register()
+    alice.button("Settings").click()
+    page = alice.page
+
+    def change(old: str, new: str, again: str) -> None:
+        page.get_by_label("Present password").fill(old)
+        page.get_by_label("New password", exact=True).fill(new)
+        page.get_by_label("Password, once more").fill(again)
+        alice.button("Change password").click()
+
+    change("wrong", "new one", "new one")
+    expect(page.get_by_text("The present password is not right.")).to_be_visible()
+    change("correct horse", "new one", "another")
+    expect(page.get_by_text("The two passwords differ.")).to_be_visible()
+    change("correct horse", "new one", "new one")
+    expect(page.get_by_text("Changed. Your other devices were logged out.")).to_be_visible()
+
+
+def test_what_is_refused_at_the_door_is_explained(visitors: Visitors) -> None:
+    alice = visitors.come().register()
+    other = visitors.come(alice.name)
+    page = other.page
+    page.get_by_label("Name", exact=True).fill(alice.name)
+    page.get_by_label("Password", exact=True).fill("wrong")
+    other.button("Log in").click()
+    expect(page.get_by_text("Name or password is not right.")).to_be_visible()
+    other.button("New here? Create an account").click()
+    page.get_by_label("Password", exact=True).fill("one")
+    page.get_by_label("Password, once more").fill("two")
+    other.button("Create account").click()
+    expect(page.get_by_text("The two passwords differ.")).to_be_visible()
+    page.get_by_label("Password, once more").fill("one")
+    other.button("Create account").click()
+    expect(page.get_by_text("That name is taken.")).to_be_visible()
