@@ -55,11 +55,17 @@ setup(
         "prompt_toolkit>=3.0.52",
     ],
     extras_require={
+        "jwt": ["PyJWT[crypto]>=2.13"],
+        # What it uses of pyparsing is gone from version 4.
+        "ldap": ["ldaptor>=21.2,<22", "pyparsing<4"],
         "s3": ["botocore>=1.40"],
         "test": [
             "axe-playwright-python>=0.1.4",
             "botocore>=1.40",
             "coverage>=7.10",
+            "PyJWT[crypto]>=2.13",
+            "ldaptor>=21.2,<22",
+            "pyparsing<4",
             "docutils>=0.21",
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",

@@ -148,7 +148,8 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
-    _only(settings.auth, ("password",), "auth", "is the login of this version")
+    if not settings.auth or len(set(settings.auth)) < len(settings.auth):
+        raise ConfigError("auth", "name at least one way to log in, and none of them twice")
     if settings.role != "transfer":
         _check_engines(settings)
     _check_files(settings)
@@ -191,12 +192,6 @@ def _check_files(settings: Settings) -> None:
         raise ConfigError("files", "name the bucket: s3://BUCKET/PREFIX")
     elif not settings.s3.key or not settings.s3.secret:
         raise ConfigError("s3.key", "s3:// needs s3.key and s3.secret")
-
-
-def _only(value: Any, supported: Any, key: str, why: str) -> None:
-    if value != supported:
-        shown = supported[0] if isinstance(supported, tuple) and supported else supported
-        raise ConfigError(key, f'"{shown}" {why}' if shown else why)
 
 
 #: Limits that may be 0, for "no limit".

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from imd.accounts import Accounts, Call
+from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
@@ -28,6 +29,7 @@ from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_o
 from imd.errors import ConfigError
 from imd.friends import Friends
 from imd.interfaces import Arrivals, Blobs, Feed, Storage
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
@@ -102,6 +104,7 @@ class Connector:
         cost = settings.passwords
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
+        self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
         hosts = Hosts(settings.hosts, settings.origin)
@@ -215,9 +218,9 @@ class Connector:
         downloads = Downloads(storage, self._opened(), sources, limits)
         self._tidying = Tidying(uploads.sweep, clock, sources.fraction)
         methods: dict[str, Call] = {"file.slot": uploads.slot, "file.link": downloads.link}
-        accounts = Accounts(
-            storage, self._passwords, friends, routing, clock, sources, limits, methods
-        )
+        own = OWN in self._settings.auth
+        logins = Logins(storage, self._passwords, sources, self._checkers, own)
+        accounts = Accounts(storage, logins, friends, routing, clock, sources, limits, methods)
         self._hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,

@@ -360,6 +360,30 @@ class Passwords(Protocol):
         """Whether the hash should be made anew."""
 
 
+class Checker(Protocol):
+    """Another system that knows people, and whether a password is theirs.
+
+    All checkers of one ``realm`` speak of the same people.  ``create``: who is new gets an
+    account at the first login.  ``adopt``: so does who has one here already, with a password of
+    this server; the account belongs to the realm from then on.
+    """
+
+    @property
+    def realm(self) -> str:
+        """The name of the system; stored with each account of it."""
+
+    @property
+    def create(self) -> bool:
+        """Whether it may make accounts."""
+
+    @property
+    def adopt(self) -> bool:
+        """Whether it may take over accounts."""
+
+    async def check(self, name: str, password: str) -> bool:
+        """Whether this is that person; raises ``Unavailable`` when that cannot be told."""
+
+
 class Entry(Struct, frozen=True):
     """One live session as user status knows it."""
 

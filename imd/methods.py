@@ -13,6 +13,8 @@ from imd.wire import Id, Label, Millis, UserRef
 Who = Id | Annotated[str, Meta(min_length=1, max_length=256)]
 #: At most 1,024 bytes of UTF-8 count; the empty password is none.
 Password = Annotated[str, Meta(min_length=1, max_length=1024)]
+#: What somebody logs in with; perhaps a token of another system, which is longer.
+Proof = Annotated[str, Meta(min_length=1, max_length=8192)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -36,7 +38,7 @@ class Login(Params, frozen=True):
     """A login with a password makes a device with a token of its own."""
 
     user: Name
-    password: Password
+    password: Proof
     device: Label
 
 

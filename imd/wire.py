@@ -61,7 +61,7 @@ class Hello(ClientFrame, tag="hello", frozen=True):
     req: Req
     token: Token | UnsetType = UNSET
     user: Annotated[str, Meta(max_length=256)] | UnsetType = UNSET
-    password: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    password: Annotated[str, Meta(max_length=8192)] | UnsetType = UNSET
     device: Label | UnsetType = UNSET
     register: bool | UnsetType = UNSET
     since: Token | UnsetType = UNSET

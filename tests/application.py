@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import uuid
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -22,7 +22,9 @@ from imd.connector.hub import Hub
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.friends import Friends
+from imd.interfaces import Checker
 from imd.limits import Limits
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.model import Identity, User
 from imd.online import Online
@@ -214,7 +216,13 @@ def send(conversation: int, text: str = "hi", id: str | None = None) -> Frame:
 class Application:
     """One process without a network."""
 
-    def __init__(self, test: SynchronousTestCase, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        limits: Limits | None = None,
+        checkers: Sequence[Checker] = (),
+        own: bool = True,
+    ) -> None:
         self._test = test
         self.limits = limits = limits or Limits()
         self.clock = clock = Clock()
@@ -232,8 +240,9 @@ class Application:
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
         #: Methods that are carried out elsewhere.
         self.others: dict[str, Any] = {}
+        logins = Logins(storage, self.passwords, sources, checkers, own)
         self.accounts = Accounts(
-            storage, self.passwords, self.friends, routing, clock, sources, limits, self.others
+            storage, logins, self.friends, routing, clock, sources, limits, self.others
         )
         self.hub = Hub(
             accounts=self.accounts,

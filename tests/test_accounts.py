@@ -162,11 +162,11 @@ class LoginTests(AccountsTests):
     def test_a_hash_of_another_cost_is_made_anew_at_the_next_login(self) -> None:
         me, _ = self.register()
         cheap = self.app.do(self.app.storage.password_of("alice"))[1]
-        self.accounts._passwords = Passwords(self.app.pool, 16, 1)
+        self.accounts._logins._passwords = Passwords(self.app.pool, 16, 1)
         self.login()
         dear = self.app.do(self.app.storage.password_of("alice"))[1]
         self.assertNotEqual(cheap, dear)
-        self.assertFalse(self.accounts._passwords.is_outdated(dear))
+        self.assertFalse(self.accounts._logins._passwords.is_outdated(dear))
         self.login()
         self.assertEqual(self.app.do(self.app.storage.password_of("alice"))[1], dear)
         self.assertEqual(len(self.app.do(self.app.storage.devices(me.user.id))), 3)

@@ -17,8 +17,8 @@ PURE |= {"methods", "model", "names", "ranges", "s3account", "session", "throttl
 PURE |= {"version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "online", "reach", "recent"}
-APPLICATION |= {"routing", "sweep", "tasks", "uploads"}
+APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
+APPLICATION |= {"recent", "routing", "sweep", "tasks", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
 #: Programs on top of another room.

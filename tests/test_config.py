@@ -204,7 +204,8 @@ class ServedTests(ConfigTests):
         for content, key in {
             'store = "mysql://x"': "store",
             'status = "files"': "status",
-            'auth = ["nobody"]': "auth",
+            "auth = []": "auth",
+            'auth = ["password", "password"]': "auth",
         }.items():
             self.assertEqual(self.blamed(content), key)
 

@@ -16,6 +16,7 @@ from imd.delivery import Delivery
 from imd.errors import Code, Refusal
 from imd.friends import Friends
 from imd.limits import Limits
+from imd.logins import Logins
 from imd.model import Identity
 from imd.registry import Registry
 from imd.routing import Routing
@@ -88,12 +89,9 @@ class Races(SynchronousTestCase):
         """The accounts of one of several processes on the same storage."""
         clock, limits = Clock(), Limits()
         routing = Routing(Delivery(Registry()))
-        friends = Friends(
-            self.storage, routing, lambda token: None, clock, self.sources, limits, {}
-        )
-        return Accounts(
-            self.storage, self.passwords, friends, routing, clock, self.sources, limits, {}
-        )
+        friends = Friends(self.storage, routing, lambda token: None, clock, self.sources, limits)
+        logins = Logins(self.storage, self.passwords, self.sources)
+        return Accounts(self.storage, logins, friends, routing, clock, self.sources, limits, {})
 
     def now(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coro))

@@ -50,8 +50,8 @@ def test_every_module_and_every_schema_is_in_it(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_plugin_is_in_it_and_leaves_twisted_alone(wheel: zipfile.ZipFile) -> None:
-    beside = [name for name in wheel.namelist() if name.startswith("twisted/")]
-    assert beside == ["twisted/plugins/imd_plugin.py"]
+    beside = {name for name in wheel.namelist() if name.startswith("twisted/")}
+    assert beside == {"twisted/plugins/imd_auth.py", "twisted/plugins/imd_plugin.py"}
 
 
 def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFile) -> None:
