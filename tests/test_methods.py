@@ -31,6 +31,8 @@ FULL: dict[str, tuple[dict[str, Any], set[str]]] = {
     "friend.remove": ({"user": 5}, set()),
     "friend.block": ({"user": 5}, set()),
     "friend.unblock": ({"user": 5}, set()),
+    "file.slot": ({"size": 5, "sha256": "0" * 64, "name": "a", "mime": "text/plain"}, set()),
+    "file.link": ({"file": 5}, set()),
 }
 
 
