@@ -21,10 +21,10 @@ def visitors(server: Served, new_context: Callable[..., BrowserContext]) -> Visi
 
 def with_friends(visitors: Visitors, alice: Visitor, count: int) -> list[Visitor]:
     """Friends who wrote in this order."""
-    friends = [visitors.come().register() for _ in range(count)]
+    friends = [visitors.come().enter() for _ in range(count)]
     for friend in friends:
-        friend.ask(alice.name)
-        alice.accept(friend.name)
+        friend.act("ask", alice.name)
+        alice.act("accept", friend.name)
         friend.open(alice.name)
         friend.write("hello")
         friend.sees("hello", "delivered")
@@ -32,7 +32,7 @@ def with_friends(visitors: Visitors, alice: Visitor, count: int) -> list[Visitor
 
 
 def test_the_list_and_the_shortcuts(visitors: Visitors) -> None:
-    alice = visitors.come().register()
+    alice = visitors.come().enter()
     first, second, third = with_friends(visitors, alice, 3)
     page = alice.page
     links = page.locator(".conversations a")
@@ -119,7 +119,7 @@ def test_somebody_who_changes_the_display_name_is_called_by_it(visitors: Visitor
 
 
 def test_passwords_change_when_the_old_one_is_right(visitors: Visitors) -> None:
-    alice = visitors.come().register()
+    alice = visitors.come().enter()
     alice.button("Settings").click()
     page = alice.page
 
@@ -138,7 +138,7 @@ def test_passwords_change_when_the_old_one_is_right(visitors: Visitors) -> None:
 
 
 def test_what_is_refused_at_the_door_is_explained(visitors: Visitors) -> None:
-    alice = visitors.come().register()
+    alice = visitors.come().enter()
     other = visitors.come(alice.name)
     page = other.page
     page.get_by_label("Name", exact=True).fill(alice.name)

@@ -45,14 +45,14 @@ def stage(browser: Browser, server: Served) -> Iterator[tuple[Visitor, Visitor]]
         return made[-1]
 
     visitors = Visitors(server, new_context)
-    people = {name: visitors.come(name).register() for name in ("alice", "bob", "carol", "dan")}
+    people = {name: visitors.come(name).enter() for name in ("alice", "bob", "carol", "dan")}
     alice, bob, carol, dan = people.values()
     for friend in (bob, dan):
-        alice.ask(friend.name)
-        friend.accept("alice")
+        alice.act("ask", friend.name)
+        friend.act("accept", "alice")
         friend.open("alice")
         alice.open(friend.name)
-    carol.ask("alice")
+    carol.act("ask", "alice")
     dan.write("Are you coming tonight?")
     alice.sees("Are you coming tonight?")
     alice.open("bob")
@@ -100,7 +100,7 @@ def settings(page: Page) -> None:
     """Settings."""
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Settings").click()
-    expect(page.get_by_text("this one")).to_be_visible()
+    expect(page.get_by_text("This device")).to_be_visible()
 
 
 OUTSIDE: list[Callable[[Page], None]] = [login, register]

@@ -89,11 +89,17 @@ export class Thread {
     this.rename(peer);
   }
 
+  /** @type {any} */
   #title;
+  /** @type {any} */
   #top;
+  /** @type {any} */
   #blocks;
+  /** @type {any} */
   #scroller;
+  /** @type {any} */
   #latest;
+  /** @type {any} */
   #note;
 
   /** @param {{name: string, display?: string}} peer */
