@@ -149,6 +149,27 @@ def test_views_inside(
         check(visitor.page, f"{view.__name__}-{size}-{scheme}")
 
 
+@pytest.mark.parametrize("size", [(320, 568), (550, 350)], ids=["narrow", "zoomed"])
+def test_nothing_is_cut_off_on_narrow_or_zoomed_pages(
+    server: Served,
+    stage: tuple[Visitor, Visitor],
+    new_context: Callable[..., BrowserContext],
+    size: tuple[int, int],
+) -> None:
+    viewport = {"width": size[0], "height": size[1]}
+    visitor = Visitor(new_context(locale="en-GB", viewport=viewport), server, "alice")
+    visitor.login()
+    for view in INSIDE:
+        view(visitor.page)
+        wide = (
+            "() => [...document.querySelectorAll('#app, .scroller, dialog, dialog *, header *')]"
+            ".filter(one => one.getClientRects().length && !one.closest('.spoken'))"
+            ".filter(one => one.getBoundingClientRect().right > innerWidth + 1)"
+            ".map(one => one.outerHTML.slice(0, 80))"
+        )
+        assert visitor.page.evaluate(wide) == [], view.__name__
+
+
 def test_the_views_in_chinese(
     server: Served, stage: tuple[Visitor, Visitor], new_context: Callable[..., BrowserContext]
 ) -> None:
