@@ -173,6 +173,7 @@ def test_nothing_moves_for_those_who_do_not_want_it(visitors: Visitors) -> None:
 def test_a_short_conversation_stands_beside_the_field(visitors: Visitors) -> None:
     alice, _ = visitors.pair()
     alice.write("hello")
+    alice.sees("hello")
     row, field = alice.row("hello").bounding_box(), alice.field.bounding_box()
     assert row is not None
     assert field is not None

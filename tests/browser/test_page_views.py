@@ -21,7 +21,7 @@ from tests.process import ROOT
 SHOTS = ROOT / "docs" / "screenshots"
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True},
-    "desktop": {"viewport": {"width": 1100, "height": 700}},
+    "desktop": {"viewport": {"width": 1000, "height": 660}},
 }
 SCHEMES = ("light", "dark")
 TALK = [
@@ -173,7 +173,7 @@ def test_nothing_is_cut_off_on_narrow_or_zoomed_pages(
 def test_the_views_in_chinese(
     server: Served, stage: tuple[Visitor, Visitor], new_context: Callable[..., BrowserContext]
 ) -> None:
-    visitor = Visitor(new_context(locale="en-GB"), server, "alice")
+    visitor = Visitor(new_context(locale="en-GB", **SIZES["desktop"]), server, "alice")
     visitor.login()
     page = visitor.page
     page.get_by_role("button", name="Settings").click()
