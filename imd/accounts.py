@@ -237,7 +237,9 @@ class Accounts:
         if params.display is UNSET:
             return await self._get(me, methods.Nothing(), address)
         display = names.label(params.display, "display")
-        return _account(me, await self._storage.set_display(me.user.id, display))
+        user = await self._storage.set_display(me.user.id, display)
+        await self._friends.renamed(user)
+        return _account(me, user)
 
     async def _list_devices(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
         found = await self._storage.devices(me.user.id)

@@ -155,7 +155,10 @@ class AccountStorage(Protocol):
         """Replace the hash by one of the same password with today's cost; devices stay."""
 
     async def set_display(self, user: int, display: str) -> User:
-        """Change the display name.  Raises ``Refusal(NOT_FOUND)`` if there is no such account."""
+        """Change the display name, and raise the version of each friend list that shows it.
+
+        Raises ``Refusal(NOT_FOUND)`` if there is no such account.
+        """
 
     async def set_disabled(self, user: int, disabled: bool) -> None:
         """Lock an account out, or let it in again; its devices stay."""

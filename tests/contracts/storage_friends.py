@@ -233,6 +233,18 @@ class FriendListContract:
         user = User(BOB, name_of(BOB), "Bob Ö.", True)
         assert shown(friend) == Friend(user, ACCEPTED, c)
 
+    async def test_another_display_name_raises_the_version_of_lists_that_show_it(
+        self, storage: Storage
+    ) -> None:
+        await pair(storage)
+        await accounts(storage, DAVE)
+        await say(storage, ALICE, "add", CAROL)
+        before = {user: (await storage.friends(user))[0] for user in (ALICE, BOB, CAROL, DAVE)}
+        await storage.set_display(ALICE, "Alice Ö.")
+        after = {user: (await storage.friends(user))[0] for user in (ALICE, BOB, CAROL, DAVE)}
+        grown = {user for user in before if after[user] > before[user]}
+        assert grown == {BOB, CAROL}
+
     async def test_list_of_nobody_is_empty(self, storage: Storage) -> None:
         await accounts(storage, ALICE)
         assert await storage.friends(ALICE) == (0, ())

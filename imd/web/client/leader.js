@@ -339,7 +339,10 @@ export class Leader {
   async #friends() {
     try {
       const list = await this.#call("friend.list");
+      const cached = await this.#store.get("friends");
       await this.#store.put("friends", list);
+      // Conversations show the names of the list.
+      if (cached?.version !== list.version) this.#tell([["conversations", {}]]);
       return list.items;
     } catch (error) {
       const cached = await this.#store.get("friends");
