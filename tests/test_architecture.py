@@ -13,13 +13,13 @@ from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"effects", "errors", "events", "friendship", "hints", "limits", "methods", "model"}
-PURE |= {"names", "session", "throttle", "tls", "version", "wire"}
+PURE |= {"counts", "names", "session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "online", "reach", "recent", "routing"}
-APPLICATION |= {"sweep", "tasks"}
+APPLICATION |= {"sweep", "tasks", "times"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
+EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap", "watched"}
 #: Programs on top of another room.
 ABOVE = {"terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
