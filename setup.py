@@ -50,6 +50,7 @@ setup(
         "msgspec>=0.22",
         "argon2-cffi>=25.1",
         "prompt_toolkit>=3.0.52",
+        "prometheus-client>=0.22",
     ],
     extras_require={
         "test": [

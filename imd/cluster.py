@@ -35,7 +35,8 @@ class Cluster:
         clock: Clock,
         times: Times | None = None,
     ) -> None:
-        recent, delivery = Recent(), Delivery(registry, times)
+        recent = Recent()
+        self.delivery = delivery = Delivery(registry, times)
         incoming = Incoming(delivery, recent)
         transfer = meet(incoming)
         self.forwarding = Forwarding(node, status, transfer, recent, clock)

@@ -15,11 +15,15 @@ from msgspec import Struct, field
 
 from imd.errors import ConfigError
 from imd.limits import Limits
+from imd.readers import Readers
 from imd.throttle import trusts
 from imd.tls import TransferTls
 
+#: Characters of a token that nobody guesses.
+MIN_TOKEN = 16
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
+LOGS = ("text", "json", "journald")
 ROLES = ("connector", "transfer", "all")
 NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
@@ -55,8 +59,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     #: Networks of proxies, whose X-Forwarded-For is believed.
     proxies: tuple[str, ...] = ()
+    #: How the log is written; see ``imd.ops.logs``.
+    log: str = "text"
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
+    metrics: Readers = Readers()
     transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
 
 
@@ -109,7 +116,9 @@ def _read(path: Path) -> dict[str, Any]:
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
     urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
-    return any("@" in url or "password=" in url for url in urls)
+    metrics = table.get("metrics")
+    has_token = isinstance(metrics, Mapping) and bool(metrics.get("token"))
+    return has_token or any("@" in url or "password=" in url for url in urls)
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
@@ -143,6 +152,8 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
+    if settings.log not in LOGS:
+        raise ConfigError("log", f"one of {', '.join(LOGS)}")
     _only(settings.files, "", "files", "is not served by this version; leave it out")
     _only(settings.auth, ("password",), "auth", "is the login of this version")
     if settings.role != "transfer":
@@ -151,6 +162,9 @@ def _check(settings: Settings) -> None:
     _check_numbers("passwords", settings.passwords)
     _check_networks("limits.trusted_addresses", settings.limits.trusted_addresses)
     _check_networks("proxies", settings.proxies)
+    _check_networks("metrics.readers", settings.metrics.readers)
+    if 0 < len(settings.metrics.token) < MIN_TOKEN:
+        raise ConfigError("metrics.token", f"at least {MIN_TOKEN} characters, or none")
     for host in settings.hosts:
         if host != "*" and not _HOST.fullmatch(host):
             raise ConfigError("hosts", f"{_shown(host)} is no name; write it without port and path")

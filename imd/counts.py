@@ -7,7 +7,7 @@ an addition, and no part of imd depends on how its figures are shown.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 #: Upper bounds of buckets for durations, in seconds.
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -32,6 +32,16 @@ class Histogram:
             value = 0.0
         self._buckets[bisect_left(self._bounds, value)] += 1
         self.total += value
+
+    @classmethod
+    def merged(cls, several: Iterable[Histogram]) -> Histogram:
+        """One of all values in several that have the same bounds; at least one."""
+        first, *others = several
+        whole = cls(first._bounds)
+        for each in (first, *others):
+            whole._buckets = [a + b for a, b in zip(whole._buckets, each._buckets, strict=True)]
+            whole.total += each.total
+        return whole
 
     @property
     def count(self) -> int:

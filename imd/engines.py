@@ -39,6 +39,10 @@ class Engine(Protocol):
         """Finish what waits, and close."""
 
     @property
+    def outages(self) -> int:
+        """How often it went away."""
+
+    @property
     def unready(self) -> str | None:
         """Why it cannot be used just now; None if it can."""
 
@@ -49,6 +53,7 @@ class Embedded:
     lanes = 1
     feed: Feed | None = None
     unready: str | None = None
+    outages = 0
 
     def __init__(
         self, directory: Path, sources: Sources, reactor: Any, broken: Callable[[str], None]
@@ -98,6 +103,11 @@ class Shared:
     async def stop(self) -> None:
         """See ``Engine``."""
         await self._storage.stop()
+
+    @property
+    def outages(self) -> int:
+        """See ``Engine``."""
+        return self._storage.outages
 
     @property
     def unready(self) -> str | None:

@@ -180,7 +180,7 @@ class Session:
         if frame.id is not UNSET and frame.req is UNSET:
             return (_nack(frame.id, Code.BAD_REQUEST, frame.message),)
         error = wire.Error(Code.BAD_REQUEST, frame.message, frame.req)
-        return (Reply(wire.encode(error), error.code),)
+        return (Reply(wire.encode(error), Code.BAD_REQUEST),)
 
     def _send(self, frame: wire.Send) -> Effects:
         uuid = wire.uuid_bytes(frame.id)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from msgspec import Struct, ValidationError, json
+from msgspec import DecodeError, Struct, json
 
 from imd.counts import Histogram
 
@@ -44,7 +44,7 @@ class Times:
         """A frame of the log went to sessions of this process."""
         try:
             at = self._decode(frame).at
-        except ValidationError:
+        except DecodeError:
             return
         if at:
             self.received.add((self._now_ms() - at) / 1000)

@@ -13,7 +13,7 @@ from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"effects", "errors", "events", "friendship", "hints", "limits", "methods", "model"}
-PURE |= {"counts", "names", "session", "throttle", "tls", "version", "wire"}
+PURE |= {"counts", "names", "readers", "session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "online", "reach", "recent", "routing"}

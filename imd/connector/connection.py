@@ -297,8 +297,8 @@ class Connection:
                 self.reply(await self._reply_to(frame))
         except Exception as error:
             refusal = self._refusal(error)
-            error = wire.Error(refusal.code, refusal.message, frame.req)
-            self._perform_reply(Reply(wire.encode(error), refusal.code))
+            answer = wire.Error(refusal.code, refusal.message, frame.req)
+            self._perform_reply(Reply(wire.encode(answer), refusal.code))
         self._session.answered()
         self._pump()
 
