@@ -13,6 +13,7 @@ from imd.version import __version__
 COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
     "chat": ("imd.terminal.chat", "talk to friends in the terminal"),
+    "message": ("imd.trace", "what became of one message: imd message trace ID"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
     "send": ("imd.terminal.send", "send a message, from a script"),

@@ -86,7 +86,8 @@ def makeService(options: Options, reactor: Any = None) -> IService:
 
 def _observer(options: Options) -> ILogObserver | None:
     """What writes the log instead of twistd; None where twistd does it."""
-    settings, parent = options.settings, options.parent or {}
+    settings = options.settings
+    parent: Mapping[str, Any] = options.parent or {}
     if settings.log == "text":
         return None
     if parent.get("syslog"):

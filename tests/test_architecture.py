@@ -19,7 +19,8 @@ APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging"
 APPLICATION |= {"arrivals", "delivery", "cluster", "online", "reach", "recent", "routing"}
 APPLICATION |= {"sweep", "tasks", "times"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap", "watched"}
+EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
+EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
