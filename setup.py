@@ -39,7 +39,7 @@ setup(
         "imd.storage": ["schema/*/*.sql"],
         "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
     },
-    data_files=[("etc/imd", ["etc/imd.toml"])],
+    data_files=[("etc/imd", ["etc/imd.toml", "etc/grafana.json", "etc/prometheus-rules.yml"])],
     install_requires=[
         "twisted[tls]>=26.10",
         "autobahn>=26.7.1",
