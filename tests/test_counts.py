@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd import wire
 from imd.counts import Histogram
 from imd.ops.lag import INTERVAL, REMEMBER, Lag
-from imd.times import MOST_AWAITED, PATIENCE, Times
+from imd.times import EACH, MOST_AWAITED, PATIENCE, Times
 
 
 class HistogramTests(SynchronousTestCase):
@@ -46,9 +46,16 @@ class TimesTests(SynchronousTestCase):
         self.times.pushed(wire.encode(msg))
         self.assertEqual((self.times.received.count, self.times.received.total), (1, 0.4))
 
+    def test_one_push_in_a_few_is_measured(self) -> None:
+        msg = wire.Msg(7, 1, 1, 1, "id", 4600, "text", Raw(b"{}"))
+        for _ in range(2 * EACH + 1):
+            self.times.pushed(wire.encode(msg))
+        self.assertEqual(self.times.received.count, 3)
+
     def test_a_head_has_no_stamp_and_what_is_no_frame_is_none(self) -> None:
         self.times.pushed(wire.encode(wire.Poke(7, 1)))
-        self.times.pushed(b"nonsense")
+        for _ in range(EACH):
+            self.times.pushed(b"nonsense")
         self.assertEqual(self.times.received.count, 0)
 
     def test_delivered_is_when_the_receiver_has_the_message_that_was_awaited(self) -> None:
