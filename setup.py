@@ -42,7 +42,7 @@ setup(
         "imd.storage": ["schema/*/*.sql"],
         "imd.web": ["*.html", "*.css", "*.js", "*.svg", "*/*.js"],
     },
-    data_files=[("etc/imd", ["etc/imd.toml"])],
+    data_files=[("etc/imd", ["etc/imd.toml", "etc/grafana.json", "etc/prometheus-rules.yml"])],
     install_requires=[
         "twisted[tls]>=26.10",
         "autobahn>=26.7.1",
@@ -53,6 +53,7 @@ setup(
         "msgspec>=0.22",
         "argon2-cffi>=25.1",
         "prompt_toolkit>=3.0.52",
+        "prometheus-client>=0.22",
     ],
     extras_require={
         "jwt": ["PyJWT[crypto]>=2.13"],

@@ -15,12 +15,16 @@ from msgspec import Struct, field
 
 from imd.errors import ConfigError
 from imd.limits import Limits
+from imd.readers import Readers
 from imd.s3account import S3Account
 from imd.throttle import trusts
 from imd.tls import TransferTls
 
+#: Characters of a token that nobody guesses.
+MIN_TOKEN = 16
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
+LOGS = ("text", "json", "journald")
 ROLES = ("connector", "transfer", "all")
 NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
@@ -57,9 +61,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     #: Networks of proxies, whose X-Forwarded-For is believed.
     proxies: tuple[str, ...] = ()
+    #: How the log is written; see ``imd.ops.logs``.
+    log: str = "text"
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
     s3: S3Account = S3Account()
+    metrics: Readers = Readers()
     transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
 
 
@@ -112,9 +119,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
     urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
-    s3 = table.get("s3")
-    has_key = isinstance(s3, dict) and bool(s3.get("secret"))
+    has_key = _named(table, "s3", "secret") or _named(table, "metrics", "token")
     return has_key or any("@" in url or "password=" in url for url in urls)
+
+
+def _named(table: Mapping[str, Any], section: str, key: str) -> bool:
+    found = table.get(section)
+    return isinstance(found, Mapping) and bool(found.get(key))
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
@@ -150,6 +161,8 @@ def _check(settings: Settings) -> None:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
     if not settings.auth or len(set(settings.auth)) < len(settings.auth):
         raise ConfigError("auth", "name at least one way to log in, and none of them twice")
+    if settings.log not in LOGS:
+        raise ConfigError("log", f"one of {', '.join(LOGS)}")
     if settings.role != "transfer":
         _check_engines(settings)
     _check_files(settings)
@@ -157,6 +170,9 @@ def _check(settings: Settings) -> None:
     _check_numbers("passwords", settings.passwords)
     _check_networks("limits.trusted_addresses", settings.limits.trusted_addresses)
     _check_networks("proxies", settings.proxies)
+    _check_networks("metrics.readers", settings.metrics.readers)
+    if 0 < len(settings.metrics.token) < MIN_TOKEN:
+        raise ConfigError("metrics.token", f"at least {MIN_TOKEN} characters, or none")
     for host in settings.hosts:
         if host != "*" and not _HOST.fullmatch(host):
             raise ConfigError("hosts", f"{_shown(host)} is no name; write it without port and path")

@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from imd.accounts import Accounts, Call
@@ -32,20 +32,30 @@ from imd.interfaces import Arrivals, Blobs, Feed, Storage
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
+from imd.ops.lag import Lag
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
+from imd.ops.metrics import Alone, MetricsPage
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
+from imd.times import Times
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
 from imd.transfer.service import TransferService
 from imd.uploads import Tidying, Uploads
+from imd.watched import COMMON, CONNECTOR, Node, Process
 
 #: Seconds that sessions get to finish when the server stops.
 DRAIN_SECONDS = 20.0
 
 _WAITING = "storage does not answer yet"
+
+
+def _watch(settings: Settings, page: MetricsPage, reactor: Any) -> tuple[Listener, ...]:
+    """A port for the figures alone, if there is to be one."""
+    listen = settings.metrics.listen
+    return (Listener(listen, Alone(page, reactor), reactor, "metrics.listen"),) if listen else ()
 
 
 def transfer(settings: Settings, reactor: Any) -> Step:
@@ -55,13 +65,23 @@ def transfer(settings: Settings, reactor: Any) -> Step:
     return Step("transfer", service.start, service.stop)
 
 
+def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+    """The figures of a process that is a transfer alone."""
+    lag = Lag(reactor)
+    page = MetricsPage(COMMON, Process(lag), settings.metrics, reactor)
+    return (Step("lag", lag.start, lag.stop), *_watch(settings, page, reactor))
+
+
 def connector(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
     """What holds client sessions, in the order of its start.  Raises ``ConfigError``.
 
     The port is bound first of all and closed first of all.
     """
-    parts = Connector(settings, reactor)
-    steps = [
+    lag = Lag(reactor)
+    parts = Connector(settings, reactor, lag)
+    steps: list[Step | Listener] = [
+        Step("lag", lag.start, lag.stop),
+        *_watch(settings, parts.metrics, reactor),
         Step("storage", parts.start_storage, parts.engine.stop),
         Step("passwords", parts.pool.start, parts.pool.stop),
         Step("files", parts.start_files, parts.files.stop),
@@ -82,13 +102,21 @@ def everything(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
 ROLES: dict[str, Callable[[Settings, Any], tuple[Step | Listener, ...]]] = {
     "all": everything,
     "connector": connector,
-    "transfer": lambda settings, reactor: (transfer(settings, reactor),),
+    "transfer": lambda settings, reactor: (
+        *_transfer_watch(settings, reactor),
+        transfer(settings, reactor),
+    ),
 }
 
 
-def process(settings: Settings, reactor: Any) -> OrderedService:
-    """The whole process; nothing is opened before it starts.  Raises ``ConfigError``."""
-    return OrderedService(ROLES[settings.role](settings, reactor))
+def process(
+    settings: Settings, reactor: Any, observer: ILogObserver | None = None
+) -> OrderedService:
+    """The whole process; nothing is opened before it starts.  Raises ``ConfigError``.
+
+    ``observer`` writes the log; None leaves that to twistd.
+    """
+    return OrderedService(ROLES[settings.role](settings, reactor), observer)
 
 
 class Connector:
@@ -96,7 +124,7 @@ class Connector:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, lag: Lag) -> None:
         self._settings = settings
         self._reactor = reactor
         self._sources = Sources()
@@ -107,8 +135,12 @@ class Connector:
         self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
+        self.times = Times(reactor.seconds, self._sources.now_ms)
+        self.metrics = MetricsPage(
+            (*COMMON, *CONNECTOR), Node(self, lag), settings.metrics, reactor
+        )
         hosts = Hosts(settings.hosts, settings.origin)
-        self.site = ImdSite(Closed(self._ready), self._crowd, reactor, hosts)
+        self.site = ImdSite(Closed(self.ready), self._crowd, reactor, hosts, self.metrics)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
         self.files = files_of(settings, reactor)
         self._blobs: Blobs | None = None
@@ -117,8 +149,11 @@ class Connector:
         self._registry = Registry()
         self._storage: Storage | None = None
         self._transfer: Link | LocalTransfer | None = None
-        self._cluster: Cluster | None = None
-        self._hub: Hub | None = None
+        self.cluster: Cluster | None = None
+        self.hub: Hub | None = None
+        self.messaging: Messaging | None = None
+        self.online: Online | None = None
+        self.delivery: Delivery | None = None
         self._tidying: Tidying | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
@@ -191,7 +226,7 @@ class Connector:
         if self._storage is None:
             return
         front, covered = self._front(self._storage)
-        if self._transfer is None or self._cluster is None:
+        if self._transfer is None or self.cluster is None:
             self._let_in(front)
             return
         self._unready = _WAITING
@@ -202,7 +237,7 @@ class Connector:
                 self._let_in(front)
 
         self._transfer.start()
-        self._cluster.sweep.start(swept)
+        self.cluster.sweep.start(swept)
 
     def _let_in(self, front: Front) -> None:
         self.site.resource = front
@@ -212,7 +247,10 @@ class Connector:
         """What clients see, and what takes tokens of the feed."""
         routing, online = self._among_others(storage)
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
-        messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
+        self.online = online
+        self.messaging = messaging = Messaging(
+            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, self.times
+        )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)
         downloads = Downloads(storage, self._opened(), sources, limits)
@@ -221,7 +259,7 @@ class Connector:
         own = OWN in self._settings.auth
         logins = Logins(storage, self._passwords, sources, self._checkers, own)
         accounts = Accounts(storage, logins, friends, routing, clock, sources, limits, methods)
-        self._hub = hub = Hub(
+        self.hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,
             online=online,
@@ -238,7 +276,7 @@ class Connector:
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
         crowded = self._crowd.crowded
-        front = Front(accounts, websocket, self._ready, crowded, self._pages, files)
+        front = Front(accounts, websocket, self.ready, crowded, self._pages, files)
         return front, messaging.covered
 
     def _opened(self) -> Blobs:
@@ -249,9 +287,11 @@ class Connector:
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
         if feed is None:
-            routing = Routing(Delivery(registry))
+            self.delivery = Delivery(registry, self.times)
+            routing = Routing(self.delivery)
             return routing, Online(node, registry, self.status, routing)
-        self._cluster = cluster = self._meet(storage, feed)
+        self.cluster = cluster = self._meet(storage, feed)
+        self.delivery = cluster.delivery
         return cluster.routing, cluster.online
 
     def _meet(self, storage: Storage, feed: Feed) -> Cluster:
@@ -261,19 +301,34 @@ class Connector:
             )
             return self._transfer
 
-        return Cluster(self._node, self._registry, storage, feed, self.status, meet, self._reactor)
+        return Cluster(
+            self._node,
+            self._registry,
+            storage,
+            feed,
+            self.status,
+            meet,
+            self._reactor,
+            self.times,
+        )
 
-    def _ready(self) -> str | None:
+    def ready(self) -> str | None:
+        """None, or why this process should get no traffic."""
         return self.engine.unready or self._unready
+
+    @property
+    def sessions(self) -> int:
+        """How many clients are logged in."""
+        return len(self._registry)
 
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
         if self._tidying is not None:
             self._tidying.stop()
-        if self._hub is not None:
-            await self._hub.drain(DRAIN_SECONDS)
-        if self._cluster is not None:
-            self._cluster.sweep.stop()
+        if self.hub is not None:
+            await self.hub.drain(DRAIN_SECONDS)
+        if self.cluster is not None:
+            self.cluster.sweep.stop()
         if self._transfer is not None:
             await self._transfer.stop()

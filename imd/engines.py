@@ -41,6 +41,10 @@ class Engine(Protocol):
         """Finish what waits, and close."""
 
     @property
+    def outages(self) -> int:
+        """How often it went away."""
+
+    @property
     def unready(self) -> str | None:
         """Why it cannot be used just now; None if it can."""
 
@@ -51,6 +55,7 @@ class Embedded:
     lanes = 1
     feed: Feed | None = None
     unready: str | None = None
+    outages = 0
 
     def __init__(
         self, directory: Path, sources: Sources, reactor: Any, broken: Callable[[str], None]
@@ -100,6 +105,11 @@ class Shared:
     async def stop(self) -> None:
         """See ``Engine``."""
         await self._storage.stop()
+
+    @property
+    def outages(self) -> int:
+        """See ``Engine``."""
+        return self._storage.outages
 
     @property
     def unready(self) -> str | None:

@@ -16,6 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 from twisted.logger import Logger
 
+from imd.counts import SIZES, Histogram
 from imd.errors import Unavailable
 from imd.interfaces import AppendResult, LiveSession, MessageStorage
 from imd.limits import Limits
@@ -39,6 +40,8 @@ class Pending(Struct, frozen=True, gc=False):
     origin: Origin
     id: str
     message: NewMessage
+    #: When it was taken, by the monotonic clock.
+    since: float = 0.0
 
 
 class Outcomes(Protocol):
@@ -75,6 +78,10 @@ class Lane:
         self._queue: deque[Pending] = deque()
         self._running = False
         self._in_flight = 0
+        #: Messages in each commit that was tried.
+        self.batches = Histogram(SIZES)
+        #: How long commits took, repetitions included.
+        self.commits = Histogram()
 
     def __len__(self) -> int:
         """Messages that wait or are being committed."""
@@ -101,12 +108,15 @@ class Lane:
             self._running = False
 
     async def _settle(self, batch: Sequence[Pending]) -> None:
+        begin = self._clock.seconds()
+        self.batches.add(len(batch))
         try:
             result = await self._commit(batch)
         except Exception:
             await self._bisect(batch)
             return
         self._in_flight -= len(batch)
+        self.commits.add(self._clock.seconds() - begin)
         if result is None:
             self._outcomes.failed(batch)
         else:

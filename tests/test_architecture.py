@@ -12,15 +12,16 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"effects", "errors", "events", "filelinks", "friendship", "hints", "limits", "media"}
-PURE |= {"methods", "model", "names", "ranges", "s3account", "session", "throttle", "tls"}
-PURE |= {"version", "wire"}
+PURE = {"counts", "effects", "errors", "events", "filelinks", "friendship", "hints", "limits"}
+PURE |= {"media", "methods", "model", "names", "ranges", "readers", "s3account", "session"}
+PURE |= {"throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
-APPLICATION |= {"recent", "routing", "sweep", "tasks", "uploads"}
+APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
+EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.

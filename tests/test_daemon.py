@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.config import Settings
 from imd.daemon import Connector, process
 from imd.errors import ConfigError
+from imd.ops.lag import Lag
 from tests.application import Told
 from tests.directories import directory
 from tests.inline import open_storage
@@ -46,17 +47,19 @@ class RolesTests(SynchronousTestCase):
         shared = {"store": "postgresql://localhost/imd", "status": "redis://localhost"}
         self.assertEqual(
             self.names(role="connector", transfer=("unix:/t",), **shared),
-            ["storage", "passwords", "files", "user status", "sessions", "listener"],
+            ["lag", "storage", "passwords", "files", "user status", "sessions", "listener"],
         )
 
     def test_everything_is_a_connector_and_a_transfer_only_where_others_dial_it(self) -> None:
-        alone = ["storage", "passwords", "files", "sessions", "listener"]
+        alone = ["lag", "storage", "passwords", "files", "sessions", "listener"]
         self.assertEqual(self.names(), alone)
         self.assertEqual(self.names(transfer_listen="unix:/t"), ["transfer", *alone])
 
     def test_a_transfer_is_nothing_else(self) -> None:
-        self.assertEqual(self.names(role="transfer"), ["transfer"])
-        self.assertEqual(self.names(role="transfer", transfer_listen="unix:/t"), ["transfer"])
+        self.assertEqual(self.names(role="transfer"), ["lag", "transfer"])
+        self.assertEqual(
+            self.names(role="transfer", transfer_listen="unix:/t"), ["lag", "transfer"]
+        )
 
     def test_a_mistake_is_told_before_anything_starts(self) -> None:
         with self.assertRaises(ConfigError):
@@ -71,7 +74,7 @@ class ConnectorTests(SynchronousTestCase):
         self.feed: Any = Told(MemoryFeed())
 
     def make(self, feed: Any = None) -> Connector:
-        parts = Connector(Settings(node="here"), self.reactor)
+        parts = Connector(Settings(node="here"), self.reactor, Lag(self.reactor))
         self.engine = parts.engine = Slow(feed)  # type: ignore[assignment]
         self.addCleanup(self.drain, parts)
         return parts

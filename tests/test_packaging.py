@@ -63,7 +63,8 @@ def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFi
         f"imd-{__version__}.dist-info",
     }
     data = [name for name in wheel.namelist() if name.startswith(f"imd-{__version__}.data/")]
-    assert data == [f"imd-{__version__}.data/data/etc/imd/imd.toml"]
+    names = ("grafana.json", "imd.toml", "prometheus-rules.yml")
+    assert sorted(data) == [f"imd-{__version__}.data/data/etc/imd/{name}" for name in names]
 
 
 def test_the_command_is_declared(wheel: zipfile.ZipFile) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from twisted.internet.interfaces import IDelayedCall
-from twisted.web.http import RESPONSES, HTTPChannel
+from twisted.web.http import RESPONSES, HTTPChannel, Request
 from twisted.web.resource import IResource
 from twisted.web.server import Request as SiteRequest
 from twisted.web.server import Site
@@ -298,12 +298,25 @@ class ImdSite(Site):
     stream: Callable[[SmallRequest, Body], bool] | None = None
 
     def __init__(
-        self, root: IResource, crowd: Crowd, reactor: Any, hosts: Hosts | None = None
+        self,
+        root: IResource,
+        crowd: Crowd,
+        reactor: Any,
+        hosts: Hosts | None = None,
+        metrics: IResource | None = None,
     ) -> None:
         super().__init__(root, timeout=IDLE_SECONDS, reactor=reactor, parsePOSTFormSubmission=False)  # type: ignore[no-untyped-call]
         self.crowd = crowd
         self.hosts = hosts or Hosts()
         self.displayTracebacks = False
+        self._metrics = metrics
+
+    def getResourceFor(self, request: Request) -> IResource:
+        """The figures can be read also while clients are not let in."""
+        if request.path == b"/metrics" and self._metrics is not None:
+            return self._metrics
+        found: IResource = super().getResourceFor(request)  # type: ignore[no-untyped-call]
+        return found
 
     def log(self, request: Any) -> None:
         """No access log: paths and addresses are counted elsewhere, and URLs may be private."""
