@@ -11,6 +11,7 @@ import pytest_twisted
 from twisted.internet.task import deferLater
 
 from tests.http_files import bearer, get, new_slot, put, slot
+from tests.limited import limits
 from tests.process import FAST, Server, reactor
 from tests.raw import pair
 
@@ -27,6 +28,7 @@ async def server(request: pytest.FixtureRequest) -> AsyncIterator[Server]:
 
 
 @pytest.mark.parametrize("server", [LIMITS], indirect=True)
+@limits("files_per_day", "file_bytes_per_day")
 async def test_a55_user_has_so_many_files_and_bytes_a_day(server: Server) -> None:
     a, b, _ = await pair(server.port)
     alice, bob = a.welcome["token"], b.welcome["token"]
@@ -42,6 +44,7 @@ async def test_a55_user_has_so_many_files_and_bytes_a_day(server: Server) -> Non
     assert answer["code"] == "limit"
 
 
+@limits("file_reserve_bytes")
 @pytest.mark.parametrize("server", [f"file_reserve_bytes = {2**52}\n"], indirect=True)
 async def test_f31_full_disk_refuses_uploads_and_nothing_else(server: Server) -> None:
     a, b, conversation = await pair(server.port)

@@ -46,7 +46,9 @@ class LimitsTests(SynchronousTestCase):
 
 class TableTests(LimitsTests):
     def test_every_limit_has_a_test(self) -> None:
-        import tests.test_limits_served  # noqa: F401
+        import tests.test_files_limits
+        import tests.test_limits_served
+        import tests.test_uploads  # noqa: F401
 
         fields = {field.name for field in msgspec.structs.fields(Limits)}
         self.assertEqual(set(TESTS), fields)

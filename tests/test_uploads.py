@@ -22,6 +22,7 @@ from imd.model import File, Identity, User
 from imd.uploads import DAY, GRACE, SEND_WITHIN, TIDY_SECONDS, Tidying, Uploads
 from tests.application import WALL, Told
 from tests.inline import open_storage
+from tests.limited import limits
 
 ALICE, BOB = (Identity(User(n, name), 10 + n) for n, name in ((1, "alice"), (2, "bob")))
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -138,6 +139,15 @@ class UploadTests(Case):
         self.do(newer.write(b"23"))
         self.assertTrue(self.do(newer.finish()).complete)
 
+    @limits("file_total_bytes")
+    def test_all_files_together_have_a_total(self) -> None:
+        self.start(file_total_bytes=10)
+        self.upload(b"12345678")
+        more = methods.NewFile(3, "0" * 64, "n", "a/b")
+        self.assertIs(self.refused(self.uploads.slot(BOB, more)), Code.LIMIT)
+        self.upload(b"90", BOB)
+
+    @limits("uploads", "uploads_per_user")
     def test_uploads_at_once_are_bounded_and_places_become_free(self) -> None:
         self.start(uploads_per_user=2, uploads=3)
         mine = [self.slot(bytes((65 + n,))) for n in range(3)]
@@ -320,6 +330,7 @@ class DownloadTests(Case):
         )
         self.file = self.upload(b"0123456789")
 
+    @limits("link_seconds")
     def test_link_is_good_for_its_maker_and_its_time(self) -> None:
         link = self.do(self.downloads.link(ALICE, methods.OneFile(self.file.id)))
         path, _, signed = link.url.partition("?link=")
@@ -339,6 +350,7 @@ class DownloadTests(Case):
         second = self.upload(b"0123456789")
         self.assertEqual(self.do(self.downloads.read(second, 3, 4)), b"3456")
 
+    @limits("downloads")
     def test_downloads_at_once_are_bounded(self) -> None:
         self.start(downloads=1)
         self.downloads.enter()
