@@ -146,8 +146,6 @@ def reader(visitors: Visitors, server: Served) -> Visitor:
     conv = int(bob.page.evaluate("location.hash.split('/').pop()"))
     bob.page.keyboard.press("Escape")
     arguments: list[Any] = [server.url, alice.name, "correct horse", conv, MESSAGES]
-    # Her page would be busy with what she sends from elsewhere.
-    alice.page.goto(f"{server.origin}/readyz")
     assert alice.page.evaluate(_SEND, arguments) == MESSAGES
     alice.page.close()
     unread = bob.page.locator(".conversations .badge")

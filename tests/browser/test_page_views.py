@@ -21,7 +21,7 @@ from tests.process import ROOT
 SHOTS = ROOT / "docs" / "screenshots"
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True},
-    "desktop": {"viewport": {"width": 1000, "height": 660}},
+    "desktop": {"viewport": {"width": 960, "height": 620}},
 }
 SCHEMES = ("light", "dark")
 TALK = [
