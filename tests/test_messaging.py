@@ -196,6 +196,35 @@ class SendingTests(MessagingTests):
         self.assertEqual([frame["seq"] for frame in self.alice.settled], [1])
         self.assertEqual([frame["body"]["text"] for frame in self.bob.pushed], ["mine"])
 
+    def test_a_refusal_that_an_attempt_on_its_way_could_belie_is_left_to_a_newer_session(
+        self,
+    ) -> None:
+        self.make(lane_batch=2)
+        storage = self.app.storage
+        phone = Device(13, ALICE, "phone", WALL, WALL)
+        self.app.do(storage.add_device(phone, b"token", verified="hash", limit=9, retire_before=0))
+        self.app.do(storage.open_session(b"token", WALL))
+        first = self.enter(Listener(ALICE, device=13, session=1))
+        storage.fail("append")
+        self.send("held up", origin=first)
+        self.send("bob's", origin=self.bob)
+        self.app.turn()
+        ((_, attempt),) = [call for call in storage.calls if call[0] == "append"]
+        self.send("later", origin=first)
+        remove = storage.befriend(ALICE, BOB, "remove", note="", conversation=CONV, at=WALL)
+        self.app.do(remove)
+        self.app.pass_seconds(1, 0.1)
+        self.assertEqual((first.closed, first.settled), (Close.STORAGE_UNAVAILABLE, []))
+        second = self.enter(Listener(ALICE, device=13, session=2))
+        self.app.do(storage.open_session(b"token", WALL))
+        self.send("held up", origin=second, id=str(uuid.UUID(bytes=attempt[0][0].id)))
+        self.app.turn()
+        self.assertEqual([frame["code"] for frame in second.settled], [Code.FORBIDDEN])
+        self.befriend(BOB, CONV)
+        self.app.do(storage.append(*attempt))
+        texts = [item["body"]["text"] for item in self.fetch()["items"]]
+        self.assertEqual((texts, second.closed), (["bob's"], None))
+
     def test_a_message_that_cannot_be_stored_is_refused_for_good(self) -> None:
         self.make()
         self.app.storage.fail("append", error=ValueError("poison"))
