@@ -41,7 +41,10 @@ _NACKS = {
 }
 
 _AWAY = Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later"
-_REPLACED = Close.REPLACED, "replaced by a newer session of this device"
+_ENDS = {
+    Outcome.REPLACED: (Close.REPLACED, "replaced by a newer session of this device"),
+    Outcome.REVOKED: (Close.BAD_CREDENTIALS, "this device was logged out"),
+}
 
 
 class Reader(Protocol):
@@ -259,8 +262,6 @@ class Messaging:
 
 def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
     """How the session ends that gets no answer to this message; None if it gets one."""
-    if decision.outcome is Outcome.REPLACED:
-        return _REPLACED
     # An earlier attempt may reach storage when the friendship has begun again, after a nack.
     # That of a session which has a newer one stores nothing, so the client has to come back.
     # What it sent to that conversation after this is forbidden too, or withdrawn: the order is
@@ -268,7 +269,7 @@ def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
     # complete, can be missing only for good.
     if decision.outcome is Outcome.FORBIDDEN and pending.in_doubt:
         return _AWAY
-    return None
+    return _ENDS.get(decision.outcome)
 
 
 def _verdict(pending: Pending, decision: Appended) -> bytes:
