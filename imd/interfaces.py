@@ -81,6 +81,7 @@ class MessageStorage(Protocol):
         also for an id that is stored (nothing is revealed) unless it is a member's own.
         What is not stored yet and came by a session older than the newest of its device is
         REPLACED and never stored: the newer one may have been told that it was refused.
+        That of a device which does not exist (any more) is REVOKED and never stored.
         ``at`` is the time of all new messages.
         """
 

@@ -34,7 +34,7 @@ class Origin(LiveSession, Protocol):
         """One submitted message ended; ``frame`` is its ``ack`` or ``nack``."""
 
 
-class Pending(Struct, frozen=True, gc=False):
+class Pending(Struct, gc=False):
     """A message that waits for its commit; ``id`` is the client's spelling of its id."""
 
     origin: Origin
@@ -42,6 +42,8 @@ class Pending(Struct, frozen=True, gc=False):
     message: NewMessage
     #: When it was taken, by the monotonic clock.
     since: float = 0.0
+    #: Whether storage did not answer an attempt to commit it, which may yet take effect.
+    in_doubt: bool = False
 
 
 class Outcomes(Protocol):
@@ -160,6 +162,8 @@ class Lane:
                     if not error.is_outage:
                         self._log.warn("messages cannot be stored: {error}", error=error)
                     return None
+                for pending in batch:
+                    pending.in_doubt = True
                 await sleep(self._clock, min(delay, left))
                 delay = min(2 * delay, LONGEST_RETRY)
 

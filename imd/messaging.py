@@ -42,6 +42,12 @@ _NACKS = {
     Outcome.NO_FILE: (Code.NO_FILE, "upload the file before sending it"),
 }
 
+_AWAY = Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later"
+_ENDS = {
+    Outcome.REPLACED: (Close.REPLACED, "replaced by a newer session of this device"),
+    Outcome.REVOKED: (Close.BAD_CREDENTIALS, "this device was logged out"),
+}
+
 
 class Reader(Protocol):
     """A session that asked for heads or history, and takes answers as fast as it reads."""
@@ -111,8 +117,10 @@ class Messaging:
         """Acknowledge and push a batch that is in the log."""
         now = self._clock.seconds()
         for pending, decision in zip(batch, result.decisions, strict=True):
-            if decision.outcome is Outcome.REPLACED:
-                self._replaced(pending.origin)
+            end = _end(pending, decision)
+            if end is not None:
+                self.withdraw(pending.origin)
+                pending.origin.close(*end)
                 continue
             pending.origin.settle(_verdict(pending, decision))
             if decision.outcome is Outcome.NEW:
@@ -122,10 +130,6 @@ class Messaging:
                 self._count(decision.outcome)
         self.covered(result.token)
         self._call_waiting()
-
-    def _replaced(self, origin: Origin) -> None:
-        self.withdraw(origin)
-        origin.close(Close.REPLACED, "replaced by a newer session of this device")
 
     def _count(self, outcome: Outcome) -> None:
         if outcome is Outcome.DUPLICATE:
@@ -145,7 +149,7 @@ class Messaging:
         self.given_up += len(batch)
         for origin in {id(pending.origin): pending.origin for pending in batch}.values():
             self.withdraw(origin)
-            origin.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later")
+            origin.close(*_AWAY)
         self._call_waiting()
 
     def withdraw(self, origin: Origin) -> None:
@@ -275,6 +279,18 @@ class Messaging:
     async def epoch(self) -> str:
         """The epoch of the log."""
         return await self._storage.epoch()
+
+
+def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
+    """How the session ends that gets no answer to this message; None if it gets one."""
+    # An earlier attempt may reach storage when the friendship has begun again, after a nack.
+    # That of a session which has a newer one stores nothing, so the client has to come back.
+    # What it sent to that conversation after this is forbidden too, or withdrawn: the order is
+    # kept.  That is not so for NO_FILE; but a file that is sent as it should be, when it is
+    # complete, can be missing only for good.
+    if decision.outcome is Outcome.FORBIDDEN and pending.in_doubt:
+        return _AWAY
+    return _ENDS.get(decision.outcome)
 
 
 def _verdict(pending: Pending, decision: Appended) -> bytes:

@@ -33,6 +33,7 @@ class Outcome(IntEnum):
     FORBIDDEN = 4  #: No such conversation, not a member, or no longer friends.
     NO_FILE = 5  #: The file is incomplete or not the sender's.
     REPLACED = 6  #: Its device has a newer session, which sends again what was not answered.
+    REVOKED = 7  #: Its device was logged out.
 
 
 class User(Struct, frozen=True):

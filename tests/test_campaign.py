@@ -31,9 +31,11 @@ def engines() -> Iterator[Engines]:
     made.close()
 
 
-async def oracles(sizes: Sizes, engines: Engines, variant: str, limits: str = "") -> set[int]:
+async def oracles(
+    sizes: Sizes, engines: Engines, variant: str, limits: str = "", seed: str = "7"
+) -> set[int]:
     """The oracles that a variant violates."""
-    outcome = await Campaign(plan("7", sizes), engines, variant, limits).run()
+    outcome = await Campaign(plan(seed, sizes), engines, variant, limits).run()
     return {violation.oracle for violation in outcome.violations}
 
 
@@ -107,8 +109,13 @@ async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "ack-before-commit") >= {8}
 
 
+@pytest.mark.limit(300)
 async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
-    assert await oracles(ABSENT, engines, "newest-as-token") >= {13}
+    for seed in ("7", "8", "9", "10", "11"):
+        # Whether a device syncs between two commits is up to the machine too.
+        if 13 in await oracles(ABSENT, engines, "newest-as-token", seed=seed):
+            return
+    raise AssertionError("13 was violated by no seed")
 
 
 async def test_locks_in_any_order_are_caught(engines: Engines) -> None:

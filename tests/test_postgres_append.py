@@ -30,7 +30,7 @@ class Model:
         }
         self.stored: dict[Key, Stored] = {}
         self.files = {(50, 1), (51, 2)}
-        self.sessions = {5: 2, 6: 0}
+        self.sessions = {1: 0, 5: 2, 6: 0}
 
     def append(self, batch: Sequence[NewMessage], at: int) -> tuple[object, ...]:
         decisions = decide(batch, self.logs, self.stored, self.files, self.sessions, at)

@@ -9,9 +9,15 @@ from imd.model import Appended, NewMessage, Outcome
 from imd.storage.decide import Key, Log, Stored, decide
 
 NOW = 1_790_000_000_000
-FORBIDDEN, CONFLICT, NO_FILE, REPLACED = (
+FORBIDDEN, CONFLICT, NO_FILE, REPLACED, REVOKED = (
     Appended(outcome)
-    for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE, Outcome.REPLACED)
+    for outcome in (
+        Outcome.FORBIDDEN,
+        Outcome.CONFLICT,
+        Outcome.NO_FILE,
+        Outcome.REPLACED,
+        Outcome.REVOKED,
+    )
 )
 
 
@@ -64,6 +70,18 @@ class DecideTests(SynchronousTestCase):
                 Appended(Outcome.DUPLICATE, 6, NOW),
                 REPLACED,
                 REPLACED,
+            ],
+        )
+
+    def test_a_device_that_is_gone_stores_nothing_more_and_hears_of_what_is_stored(self) -> None:
+        batch = [structs.replace(message(n), device=4) for n in (1, 2)]
+        self.assertEqual(
+            self.decide(*batch, message(3), batch[1], known=stored(1, 4)),
+            [
+                Appended(Outcome.DUPLICATE, 4, NOW - 9),
+                REVOKED,
+                Appended(Outcome.NEW, 6, NOW, (1, 2)),
+                REVOKED,
             ],
         )
 

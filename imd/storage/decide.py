@@ -43,15 +43,15 @@ def decide(
 
     ``logs`` has the conversations of the batch that exist, ``stored`` the messages of it that
     are stored already, ``files`` the (file, owner) pairs that are complete, ``sessions`` the
-    newest session of each device.
+    newest session of each device that exists.
     """
     last = {conversation: log.last for conversation, log in logs.items()}
     seen = dict(stored)
     decisions = []
     for message in batch:
         log = logs.get(message.conversation)
-        replaced = sessions.get(message.device, 0) > message.session
-        decision = _decide(message, log, last, seen, files, replaced, at)
+        newest = sessions.get(message.device)
+        decision = _decide(message, log, last, seen, files, newest, at)
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
             seen[_key(message)] = Stored(decision.seq, at, message.kind, message.body)
@@ -65,7 +65,7 @@ def _decide(
     last: Mapping[int, int],
     seen: Mapping[Key, Stored],
     files: Collection[tuple[int, int]],
-    replaced: bool,
+    newest: int | None,
     at: int,
 ) -> Appended:
     if log is None or message.sender not in log.members:
@@ -75,7 +75,9 @@ def _decide(
         if (old.kind, old.body) != (message.kind, message.body):
             return _CONFLICT
         return Appended(Outcome.DUPLICATE, old.seq, old.at)
-    if replaced:
+    if newest is None:
+        return _REVOKED
+    if newest > message.session:
         return _REPLACED
     if not log.open:
         return _FORBIDDEN
@@ -92,6 +94,7 @@ _FORBIDDEN = Appended(Outcome.FORBIDDEN)
 _CONFLICT = Appended(Outcome.CONFLICT)
 _NO_FILE = Appended(Outcome.NO_FILE)
 _REPLACED = Appended(Outcome.REPLACED)
+_REVOKED = Appended(Outcome.REVOKED)
 
 
 def check_verified(stored: str | None, *allowed: str) -> None:

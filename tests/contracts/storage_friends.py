@@ -21,6 +21,7 @@ from tests.contracts.storage_parts import (
     name_of,
     new,
     pair,
+    phone,
     refused,
     say,
     shown,
@@ -115,6 +116,8 @@ class VerbsContract:
         assert (asked.conversation, asked.mine.conversation, asked.opened) == (8, 8, False)
         accepted = await say(storage, ALICE, "add", BOB, 9)
         assert (accepted.conversation, accepted.opened) == (8, True)
+        for user in (ALICE, BOB):
+            await phone(storage, user)
         assert await append(storage, text(8, BOB, 1), text(8, ALICE, 1)) == [new(1), new(2)]
 
     async def test_requests_that_cross_make_friends(self, storage: Storage) -> None:

@@ -8,7 +8,7 @@ from functools import partial
 from msgspec import structs
 
 from imd.interfaces import Storage
-from imd.model import Cursor, Device, NewMessage, Outcome
+from imd.model import Cursor, NewMessage, Outcome
 from tests.contracts.storage_parts import (
     ALICE,
     BOB,
@@ -20,6 +20,7 @@ from tests.contracts.storage_parts import (
     NOW,
     PLENTY,
     REPLACED,
+    REVOKED,
     STRANGER,
     accounts,
     advance,
@@ -30,11 +31,13 @@ from tests.contracts.storage_parts import (
     log,
     new,
     pair,
+    phone,
     put_file,
     say,
     text,
     texts,
     together,
+    token,
 )
 
 
@@ -172,11 +175,9 @@ class AppendContract:
         self, storage: Storage
     ) -> None:
         c = await pair(storage)
-        device = Device(10 + ALICE, ALICE, "phone", NOW, NOW)
-        await storage.add_device(device, b"token", verified="hash", limit=9, retire_before=0)
 
         async def connect() -> list[NewMessage]:
-            identity = await storage.open_session(b"token", NOW)
+            identity = await storage.open_session(token(10 + ALICE), NOW)
             assert identity is not None
             made = texts(c, ALICE, (1, 2, 3))
             return [structs.replace(message, session=identity.session) for message in made]
@@ -190,6 +191,15 @@ class AppendContract:
         await join(storage, ALICE, BOB, c)
         assert await append(storage, third_again) == [new(2)]
         assert await append(storage, first, second, third) == [known(1), REPLACED, known(2)]
+        assert await log(storage, BOB, c) == [1, 3]
+
+    async def test_a_device_that_was_logged_out_stores_nothing_more(self, storage: Storage) -> None:
+        c = await pair(storage)
+        first, second = texts(c, ALICE, (1, 2))
+        assert await append(storage, first) == [new(1)]
+        assert await storage.delete_device(ALICE, first.device)
+        bobs = text(c, BOB, 3)
+        assert await append(storage, first, second, bobs) == [known(1), REVOKED, new(2)]
         assert await log(storage, BOB, c) == [1, 3]
 
     async def test_what_is_refused_takes_no_seq(self, storage: Storage) -> None:
@@ -241,6 +251,8 @@ class AppendContract:
     async def test_greatest_and_smallest_ids_and_times(self, storage: Storage) -> None:
         await accounts(storage, HIGHEST, ALICE)
         assert await join(storage, ALICE, HIGHEST, HIGHEST) == HIGHEST
+        for user, device in ((HIGHEST, HIGHEST), (ALICE, 1)):
+            await phone(storage, user, device)
         ends = [
             NewMessage(HIGHEST, HIGHEST, HIGHEST, bytes(16), "text", b"{}"),
             NewMessage(HIGHEST, ALICE, 1, b"\xff" * 16, "x-of.others_1", b"{}"),

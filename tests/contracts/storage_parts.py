@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import Code, Refusal
 from imd.interfaces import Quota, Storage
-from imd.model import Appended, Cursor, File, Friend, NewMessage, Outcome
+from imd.model import Appended, Cursor, Device, File, Friend, NewMessage, Outcome
 
 T = TypeVar("T")
 
@@ -30,9 +30,15 @@ WIDTH = 16
 #: More files than any test sends.
 NO_QUOTA = Quota(since=0, files=10_000, bytes=PLENTY, total=0)
 
-FORBIDDEN, CONFLICT, NO_FILE, REPLACED = (
+FORBIDDEN, CONFLICT, NO_FILE, REPLACED, REVOKED = (
     Appended(outcome)
-    for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE, Outcome.REPLACED)
+    for outcome in (
+        Outcome.FORBIDDEN,
+        Outcome.CONFLICT,
+        Outcome.NO_FILE,
+        Outcome.REPLACED,
+        Outcome.REVOKED,
+    )
 )
 
 
@@ -54,8 +60,21 @@ async def say(
     return await storage.befriend(user, peer, verb, note=note, conversation=conversation, at=NOW)
 
 
+def token(device: int) -> bytes:
+    """The hash of the token of a device."""
+    return device.to_bytes(32, "little")
+
+
+async def phone(storage: Storage, user: int, device: int | None = None) -> None:
+    """Log a device in, the one that ``text`` names if none is given."""
+    made = Device(10 + user if device is None else device, user, "phone", NOW, NOW)
+    await storage.add_device(made, token(made.id), verified="hash", limit=9, retire_before=0)
+
+
 async def join(storage: Storage, user: int, peer: int, conversation: int) -> int:
-    """Make friends of two accounts; their conversation."""
+    """Make friends of two accounts, each with a device to send from; their conversation."""
+    for one in (user, peer):
+        await phone(storage, one)
     await say(storage, user, "add", peer, conversation)
     result = await say(storage, peer, "accept", user, conversation)
     found: int = result.conversation

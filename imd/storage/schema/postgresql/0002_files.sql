@@ -63,14 +63,13 @@ BEGIN
         -- may: the place of a message that could become new, if its session is not replaced.
         -- A newer session of the device has to be seen here if it was answered before: it was
         -- entered before it sent, and its answer held the lock that was awaited above.
+        -- replaced: unknown if its device was logged out, and then it cannot become new either.
         SELECT i.*, c.last, c.low, c.high, c.open,
             m.seq AS old_seq, m.at AS old_at, m.kind = i.kind AND m.body = i.body AS same,
             CASE WHEN m.seq IS NULL AND c.open AND (i.file IS NULL OR EXISTS (
                 SELECT FROM file AS f WHERE f.id = i.file AND f.owner = i.sender AND f.complete
             )) THEN i.nth END AS may,
-            coalesce((
-                SELECT d.session > i.session FROM device AS d WHERE d.id = i.device
-            ), false) AS replaced
+            (SELECT d.session > i.session FROM device AS d WHERE d.id = i.device) AS replaced
         FROM unnest(p_conversation, p_sender, p_device, p_id, p_kind, p_body, p_file, p_session)
             WITH ORDINALITY AS i (conversation, sender, device, id, kind, body, file, session, nth)
         LEFT JOIN conversation AS c ON c.id = i.conversation AND i.sender IN (c.low, c.high)
@@ -117,6 +116,7 @@ BEGIN
                 WHEN n.nth = n.chosen THEN 1
                 WHEN n.nth > n.chosen THEN
                     CASE WHEN f.kind = n.kind AND f.body = n.body THEN 2 ELSE 3 END
+                WHEN n.replaced IS NULL THEN 7
                 WHEN n.replaced THEN 6
                 WHEN NOT n.open THEN 4
                 ELSE 5
