@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol
 
 from msgspec import UNSET, Struct
@@ -13,8 +13,9 @@ from imd.errors import Close, Code, Refusal, SessionRefused
 from imd.events import DeviceEvent
 from imd.friends import Friends
 from imd.hints import Notify, Revoke
-from imd.interfaces import AccountStorage, Passwords
+from imd.interfaces import AccountStorage
 from imd.limits import Limits
+from imd.logins import PASSWORD_BYTES, Logins, Verified
 from imd.methods import METHODS
 from imd.model import NOBODY, Device, Identity, User
 from imd.routing import Routing
@@ -24,8 +25,6 @@ from imd.wire import UserRef
 
 #: A device that was not seen for so long gives way to a new one, in ms.
 RETIRE_AFTER = 30 * 86_400_000
-#: Bytes of UTF-8 of a password.
-PASSWORD_BYTES = 1024
 
 _WRONG = "wrong name or password"
 _BAD_TOKEN = "this token is unknown or was revoked; log in with a password"  # noqa: S105
@@ -44,21 +43,30 @@ class Sources(Protocol):
         """A secret of at least 256 random bits."""
 
 
+#: A method that needs to know nothing but who calls it, and its parameters.
+Call = Callable[[Identity, Any], Awaitable[Struct]]
+
+
 class Accounts:
-    """Who may log in, and what they may ask for besides messages."""
+    """Who may log in, and what they may ask for besides messages.
+
+    ``others`` are methods that are carried out elsewhere.
+    """
 
     def __init__(
         self,
         storage: AccountStorage,
-        passwords: Passwords,
+        logins: Logins,
         friends: Friends,
         routing: Routing,
         clock: Clock,
         sources: Sources,
         limits: Limits,
+        others: Mapping[str, Call],
     ) -> None:
+        self._others = others
         self._storage = storage
-        self._passwords = passwords
+        self._logins = logins
         self._friends = friends
         self._routing = routing
         self._clock = clock
@@ -69,7 +77,7 @@ class Accounts:
         #: beside each other, nor a login beside a change of the password it came with.
         self._turns: Turns[str] = Turns()
         self._trusted = trusts(limits.trusted_addresses)
-        self._logins: Keyed[str] = _per(limits.logins_per_minute, 60)
+        self._logins_from: Keyed[str] = _per(limits.logins_per_minute, 60)
         self._registrations: Keyed[str] = _per(limits.registrations_per_hour, 3600)
         self._methods: dict[str, Callable[[Identity, Any, str], Awaitable[Struct]]] = {
             "account.register": self._register,
@@ -99,7 +107,8 @@ class Accounts:
     ) -> tuple[Identity, str]:
         """Make a device, open a session of it, and return its token.
 
-        Raises ``Refusal``: ``bad_request``, ``exists``, ``unauthorized``, ``locked``, ``limit``.
+        Raises ``Refusal``: ``bad_request``, ``exists``, ``forbidden``, ``unauthorized``,
+        ``locked``, ``limit``; and ``Unavailable``.
         """
         if register:
             made = await self._new_user(name, password, label, address)
@@ -107,13 +116,15 @@ class Accounts:
         else:
             async with self._turns.of(name.casefold()):
                 found = await self._verified(name, password, address)
-                _, token = await self._new_device(*found, label)
+                _, token = await self._new_device(found.user, found.stored, label)
         return await self.login_with_token(token), token
 
     async def _new_user(
         self, raw: str, password: str, label: str, address: str
     ) -> tuple[User, str]:
         """A new account, and the hash of its password."""
+        if not self._logins.own:
+            raise Refusal(Code.FORBIDDEN, "accounts are not made here; log in without register")
         name = names.login_name(raw)
         # All that can be refused is refused before there is an account.
         names.label(label, "device")
@@ -121,30 +132,26 @@ class Accounts:
         self._limit(self._registrations, address, "new accounts from this address")
         if await self._storage.find_user(name) is not None:
             raise Refusal(Code.EXISTS, "this name is taken; choose another")
-        stored = await self._passwords.hash(password)
+        stored = await self._logins.hash(password)
         sources = self._sources
         user = await self._storage.create_user(sources.new_id(), name, stored, sources.now_ms())
         return user, stored
 
-    async def _verified(self, raw: str, password: str, address: str) -> tuple[User, str]:
-        """The account and its stored hash, if the password is right; nothing tells an unknown
-        name from a wrong password.
+    async def _verified(self, raw: str, password: str, address: str, own: bool = False) -> Verified:
+        """The account, if the password is right; nothing tells an unknown name from a wrong
+        password.  ``own``: only a password that is kept here will do.
         """
         name = raw.casefold()
-        self._limit(self._logins, address, "logins from this address")
+        self._limit(self._logins_from, address, "logins from this address")
         self._locks.check(name, self._clock.seconds())
-        found = await self._storage.password_of(name)
-        user, stored = (None, None) if found is None else found
-        right = await self._passwords.verify(stored, password[:PASSWORD_BYTES])
-        if not right or user is None or stored is None:
+        check = self._logins.check_own if own else self._logins.check
+        found = await check(name, password)
+        if found is None:
             self._locks.failed(name, self._clock.seconds())
             raise Refusal(Code.UNAUTHORIZED, _WRONG)
         self._locks.succeeded(name)
-        if self._passwords.is_outdated(stored):
-            better = await self._passwords.hash(password)
-            await self._storage.rehash_password(user.id, better, verified=stored)
-            return user, better
-        return user, stored
+        self._close(found.user.id, found.gone)
+        return found
 
     def _limit(self, buckets: Keyed[str], address: str, what: str) -> None:
         if not self._trusted(address):
@@ -187,6 +194,8 @@ class Accounts:
             raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
         if me is not None and method in self._friends.methods:
             return await self._friends.call(me, method, decoded)
+        if me is not None and method in self._others:
+            return await self._others[method](me, decoded)
         return await self._methods[method](me or NOBODY, decoded, address)
 
     async def _register(self, _: Identity, params: methods.Register, address: str) -> Struct:
@@ -196,7 +205,7 @@ class Accounts:
     async def _login(self, _: Identity, params: methods.Login, address: str) -> Struct:
         async with self._turns.of(params.user.casefold()):
             found = await self._verified(params.user, params.password, address)
-            return await self._logged_in(*found, params.device)
+            return await self._logged_in(found.user, found.stored, params.device)
 
     async def _logged_in(self, user: User, verified: str, label: str) -> methods.LoggedIn:
         device, token = await self._new_device(user, verified, label)
@@ -212,10 +221,10 @@ class Accounts:
     ) -> Struct:
         _check_password(params.new)
         async with self._turns.of(me.user.name):
-            _, verified = await self._verified(me.user.name, params.old, address)
-            stored = await self._passwords.hash(params.new)
+            found = await self._verified(me.user.name, params.old, address, own=True)
+            stored = await self._logins.hash(params.new)
             gone = await self._storage.set_password(
-                me.user.id, stored, me.device, verified=verified
+                me.user.id, stored, me.device, verified=found.stored
             )
         self._revoked(me, gone)
         return methods.Nothing()
@@ -228,7 +237,9 @@ class Accounts:
         if params.display is UNSET:
             return await self._get(me, methods.Nothing(), address)
         display = names.label(params.display, "display")
-        return _account(me, await self._storage.set_display(me.user.id, display))
+        user = await self._storage.set_display(me.user.id, display)
+        await self._friends.renamed(user)
+        return _account(me, user)
 
     async def _list_devices(self, me: Identity, params: methods.Nothing, address: str) -> Struct:
         found = await self._storage.devices(me.user.id)

@@ -13,6 +13,8 @@ from imd.version import __version__
 COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
     "chat": ("imd.terminal.chat", "talk to friends in the terminal"),
+    "conformance": ("imd.conformance.main", "test a client against the rules of the protocol"),
+    "message": ("imd.trace", "what became of one message: imd message trace ID"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
     "send": ("imd.terminal.send", "send a message, from a script"),
@@ -39,6 +41,6 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def _usage() -> str:
-    lines = [f"  {name:8} {what}" for name, (_, what) in COMMANDS.items()]
+    lines = [f"  {name:11} {what}" for name, (_, what) in COMMANDS.items()]
     head = "usage: imd COMMAND [OPTION …]; the server itself is: twistd imd\n"
     return "\n".join([head, *lines, ""])

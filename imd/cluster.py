@@ -14,6 +14,7 @@ from imd.registry import Registry
 from imd.routing import Forwarding, Routing
 from imd.sweep import Sweep
 from imd.tasks import Clock
+from imd.times import Times
 
 
 class Cluster:
@@ -32,11 +33,14 @@ class Cluster:
         status: UserStatus,
         meet: Callable[[Arrivals], Transfer],
         clock: Clock,
+        times: Times | None = None,
     ) -> None:
-        recent, delivery = Recent(), Delivery(registry)
+        recent = Recent()
+        self.delivery = delivery = Delivery(registry, times)
         incoming = Incoming(delivery, recent)
         transfer = meet(incoming)
-        self.routing = Routing(delivery, Forwarding(node, status, transfer, recent, clock))
+        self.forwarding = Forwarding(node, status, transfer, recent, clock)
+        self.routing = Routing(delivery, self.forwarding)
         self.online = Online(node, registry, status, self.routing, lambda: self.sweep.soon())
         self.sweep = incoming.sweep = Sweep(
             storage, feed, registry, self.online, recent, Reach(transfer, status, clock), clock

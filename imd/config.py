@@ -15,15 +15,21 @@ from msgspec import Struct, field
 
 from imd.errors import ConfigError
 from imd.limits import Limits
+from imd.readers import Readers
+from imd.s3account import S3Account
 from imd.throttle import trusts
 from imd.tls import TransferTls
 
+#: Characters of a token that nobody guesses.
+MIN_TOKEN = 16
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
+LOGS = ("text", "json", "journald")
 ROLES = ("connector", "transfer", "all")
 NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
 POSTGRESQL = ("postgresql://", "postgres://")
+S3 = "s3://"
 REDIS = ("redis://", "rediss://", "redis+unix://", "redis+sentinel://", "rediss+sentinel://")
 LISTEN = "tcp:8080:interface=127.0.0.1:backlog=4096"
 
@@ -59,8 +65,12 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     #: Networks of proxies, whose X-Forwarded-For is believed.
     proxies: tuple[str, ...] = ()
+    #: How the log is written; see ``imd.ops.logs``.
+    log: str = "text"
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
+    s3: S3Account = S3Account()
+    metrics: Readers = Readers()
     transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
 
 
@@ -143,7 +153,13 @@ def _read(path: Path) -> dict[str, Any]:
 def _has_secret(table: Mapping[str, Any]) -> bool:
     values = (table.get("store", ""), table.get("status", ""))
     urls = [v for v in values if isinstance(v, str) and v.startswith(_SECRET_SCHEMES)]
-    return any("@" in url or "password=" in url for url in urls)
+    has_key = _named(table, "s3", "secret") or _named(table, "metrics", "token")
+    return has_key or any("@" in url or "password=" in url for url in urls)
+
+
+def _named(table: Mapping[str, Any], section: str, key: str) -> bool:
+    found = table.get(section)
+    return isinstance(found, Mapping) and bool(found.get(key))
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
@@ -177,14 +193,20 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
-    _only(settings.files, "", "files", "is not served by this version; leave it out")
-    _only(settings.auth, ("password",), "auth", "is the login of this version")
+    if not settings.auth or len(set(settings.auth)) < len(settings.auth):
+        raise ConfigError("auth", "name at least one way to log in, and none of them twice")
+    if settings.log not in LOGS:
+        raise ConfigError("log", f"one of {', '.join(LOGS)}")
     if settings.role != "transfer":
         _check_engines(settings)
+    _check_files(settings)
     _check_numbers("limits", settings.limits)
     _check_numbers("passwords", settings.passwords)
     _check_networks("limits.trusted_addresses", settings.limits.trusted_addresses)
     _check_networks("proxies", settings.proxies)
+    _check_networks("metrics.readers", settings.metrics.readers)
+    if 0 < len(settings.metrics.token) < MIN_TOKEN:
+        raise ConfigError("metrics.token", f"at least {MIN_TOKEN} characters, or none")
     for host in settings.hosts:
         if host != "*" and not _HOST.fullmatch(host):
             raise ConfigError("hosts", f"{_shown(host)} is no name; write it without port and path")
@@ -211,14 +233,19 @@ def _check_engines(settings: Settings) -> None:
         raise ConfigError("transfer", "a connector needs the endpoint of at least one transfer")
 
 
-def _only(value: Any, supported: Any, key: str, why: str) -> None:
-    if value != supported:
-        shown = supported[0] if isinstance(supported, tuple) and supported else supported
-        raise ConfigError(key, f'"{shown}" {why}' if shown else why)
+def _check_files(settings: Settings) -> None:
+    bucket = settings.files.removeprefix(S3).partition("/")[0]
+    if not settings.files.startswith(S3):
+        if "://" in settings.files:
+            raise ConfigError("files", "a directory, or s3://BUCKET/PREFIX")
+    elif not bucket:
+        raise ConfigError("files", "name the bucket: s3://BUCKET/PREFIX")
+    elif not settings.s3.key or not settings.s3.secret:
+        raise ConfigError("s3.key", "s3:// needs s3.key and s3.secret")
 
 
 #: Limits that may be 0, for "no limit".
-_MAY_BE_ZERO = frozenset(("rate", "other_rate"))
+_MAY_BE_ZERO = frozenset(("rate", "other_rate", "file_total_bytes", "file_reserve_bytes"))
 
 
 def _check_numbers(table: str, values: Limits | PasswordCost) -> None:

@@ -8,13 +8,15 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IStreamClientEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
-from imd.accounts import Accounts
+from imd.accounts import Accounts, Call
+from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings
+from imd.connector.files import FilesPort
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
 from imd.connector.hub import Hub
@@ -22,26 +24,39 @@ from imd.connector.pages import load
 from imd.connector.site import Crowd, ImdSite
 from imd.connector.websocket import ClientFactory, WebSocketPort
 from imd.delivery import Delivery
-from imd.engines import endpoints_of, engine_of, status_of, transfer_of
+from imd.downloads import Downloads
+from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
 from imd.friends import Friends
-from imd.interfaces import Arrivals, Feed, Storage
+from imd.interfaces import Arrivals, Blobs, Feed, Storage
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
+from imd.ops.lag import Lag
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
+from imd.ops.metrics import Alone, MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
+from imd.times import Times
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
 from imd.transfer.service import TransferService
+from imd.uploads import Tidying, Uploads
+from imd.watched import COMMON, CONNECTOR, Node, Process
 
 #: Seconds that sessions get to finish when the server stops.
 DRAIN_SECONDS = 20.0
 
 _WAITING = "storage does not answer yet"
+
+
+def _watch(settings: Settings, page: MetricsPage, reactor: Any) -> tuple[Listener, ...]:
+    """A port for the figures alone, if there is to be one."""
+    listen = settings.metrics.listen
+    return (Listener(listen, Alone(page, reactor), reactor, "metrics.listen"),) if listen else ()
 
 
 def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
@@ -52,6 +67,13 @@ def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
     return Step("transfer", service.start, service.stop)
 
 
+def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
+    """The figures of a process that is a transfer alone."""
+    lag = Lag(reactor)
+    page = MetricsPage(COMMON, Process(lag), settings.metrics, reactor)
+    return (Step("lag", lag.start, lag.stop), *_watch(settings, page, reactor))
+
+
 def connector(
     settings: Settings, reactor: Any, supervisor: Supervisor
 ) -> tuple[Step | Listener, ...]:
@@ -59,13 +81,17 @@ def connector(
 
     The port is bound first of all and closed first of all.
     """
-    parts = Connector(settings, reactor)
+    lag = Lag(reactor)
+    parts = Connector(settings, reactor, lag)
     listener = Listener(settings.listen, parts.site, reactor)
     supervisor.unready = parts.unready
     supervisor.renewals += [listener.renew, *parts.renewals]
-    steps = [
+    steps: list[Step | Listener] = [
+        Step("lag", lag.start, lag.stop),
+        *_watch(settings, parts.metrics, reactor),
         Step("storage", parts.start_storage, parts.engine.stop),
         Step("passwords", parts.pool.start, parts.pool.stop),
+        Step("files", parts.start_files, parts.files.stop),
     ]
     if isinstance(parts.status, RedisUserStatus):
         steps.append(Step("user status", parts.status.start, parts.status.stop))
@@ -85,18 +111,28 @@ def everything(
 ROLES: dict[str, Callable[[Settings, Any, Supervisor], tuple[Step | Listener, ...]]] = {
     "all": everything,
     "connector": connector,
-    "transfer": lambda settings, reactor, supervisor: (transfer(settings, reactor, supervisor),),
+    "transfer": lambda settings, reactor, supervisor: (
+        *_transfer_watch(settings, reactor),
+        transfer(settings, reactor, supervisor),
+    ),
 }
 
 
-def process(settings: Settings, reactor: Any, supervisor: Supervisor) -> OrderedService:
+def process(
+    settings: Settings,
+    reactor: Any,
+    supervisor: Supervisor,
+    observer: ILogObserver | None = None,
+) -> OrderedService:
     """The whole process; nothing is opened before it starts.  Raises ``ConfigError``.
 
-    What the supervisor is told of the stop comes before the stop of all else.
+    What the supervisor is told of the stop comes before the stop of all else.  ``observer``
+    writes the log; None leaves that to twistd.
     """
     first = Step("supervisor", supervisor.start, supervisor.stop)
     last = Step("readiness", lambda: None, supervisor.ending)
-    return OrderedService((first, *ROLES[settings.role](settings, reactor, supervisor), last))
+    steps = (first, *ROLES[settings.role](settings, reactor, supervisor), last)
+    return OrderedService(steps, observer)
 
 
 class Connector:
@@ -104,7 +140,7 @@ class Connector:
 
     _log = Logger()
 
-    def __init__(self, settings: Settings, reactor: Any) -> None:
+    def __init__(self, settings: Settings, reactor: Any, lag: Lag) -> None:
         self._settings = settings
         self._reactor = reactor
         self._sources = Sources()
@@ -112,11 +148,18 @@ class Connector:
         cost = settings.passwords
         self.pool = BoundedPool(reactor)
         self._passwords = Passwords(self.pool, cost.memory_kib, cost.passes)
+        self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
+        self.times = Times(reactor.seconds, self._sources.now_ms)
+        self.metrics = MetricsPage(
+            (*COMMON, *CONNECTOR), Node(self, lag), settings.metrics, reactor
+        )
         hosts = Hosts(settings.hosts, settings.origin)
-        self.site = ImdSite(Closed(self.unready), self._crowd, reactor, hosts)
+        self.site = ImdSite(Closed(self.unready), self._crowd, reactor, hosts, self.metrics)
         self.engine = engine_of(settings, node, self._sources, reactor, self._broken, self._refused)
+        self.files = files_of(settings, reactor)
+        self._blobs: Blobs | None = None
         self.status = status_of(settings, node, reactor)
         #: What reads certificates again.
         self.renewals: list[Renewal] = []
@@ -126,10 +169,20 @@ class Connector:
         self._registry = Registry()
         self._storage: Storage | None = None
         self._transfer: Link | LocalTransfer | None = None
-        self._cluster: Cluster | None = None
-        self._hub: Hub | None = None
+        self.cluster: Cluster | None = None
+        self.hub: Hub | None = None
+        self.messaging: Messaging | None = None
+        self.online: Online | None = None
+        self.delivery: Delivery | None = None
+        self._tidying: Tidying | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
+
+    def start_files(self) -> None:
+        """Open the store of files."""
+        if self._settings.role == "connector" and not self._settings.files:
+            self._log.warn("files: each connector keeps its own; name a place that all share")
+        self._blobs = self.files.start()
 
     # -- storage, which may take its time
 
@@ -193,7 +246,7 @@ class Connector:
         if self._storage is None:
             return
         front, covered = self._front(self._storage)
-        if self._transfer is None or self._cluster is None:
+        if self._transfer is None or self.cluster is None:
             self._let_in(front)
             return
         self._unready = _WAITING
@@ -204,7 +257,7 @@ class Connector:
                 self._let_in(front)
 
         self._transfer.start()
-        self._cluster.sweep.start(swept)
+        self.cluster.sweep.start(swept)
 
     def _let_in(self, front: Front) -> None:
         self.site.resource = front
@@ -214,10 +267,19 @@ class Connector:
         """What clients see, and what takes tokens of the feed."""
         routing, online = self._among_others(storage)
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
-        messaging = Messaging(storage, routing, clock, sources.now_ms, limits, self.engine.lanes)
+        self.online = online
+        self.messaging = messaging = Messaging(
+            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, self.times
+        )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
-        accounts = Accounts(storage, self._passwords, friends, routing, clock, sources, limits)
-        self._hub = hub = Hub(
+        uploads = Uploads(storage, self._opened(), sources, limits)
+        downloads = Downloads(storage, self._opened(), sources, limits)
+        self._tidying = Tidying(uploads.sweep, clock, sources.fraction)
+        methods: dict[str, Call] = {"file.slot": uploads.slot, "file.link": downloads.link}
+        own = OWN in self._settings.auth
+        logins = Logins(storage, self._passwords, sources, self._checkers, own)
+        accounts = Accounts(storage, logins, friends, routing, clock, sources, limits, methods)
+        self.hub = hub = Hub(
             accounts=accounts,
             messaging=messaging,
             online=online,
@@ -228,17 +290,28 @@ class Connector:
             fraction=sources.fraction,
         )
         hub.start()
+        self._tidying.start()
+        files = FilesPort(accounts, uploads, downloads, clock)
+        self.site.stream = files.stream
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
-        front = Front(accounts, websocket, self.unready, self._crowd.crowded, self._pages)
+        crowded = self._crowd.crowded
+        front = Front(accounts, websocket, self.unready, crowded, self._pages, files)
         return front, messaging.covered
+
+    def _opened(self) -> Blobs:
+        if self._blobs is None:
+            raise RuntimeError("clients come after the store of files")
+        return self._blobs
 
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
         if feed is None:
-            routing = Routing(Delivery(registry))
+            self.delivery = Delivery(registry, self.times)
+            routing = Routing(self.delivery)
             return routing, Online(node, registry, self.status, routing)
-        self._cluster = cluster = self._meet(storage, feed)
+        self.cluster = cluster = self._meet(storage, feed)
+        self.delivery = cluster.delivery
         return cluster.routing, cluster.online
 
     def _meet(self, storage: Storage, feed: Feed) -> Cluster:
@@ -248,18 +321,34 @@ class Connector:
             )
             return self._transfer
 
-        return Cluster(self._node, self._registry, storage, feed, self.status, meet, self._reactor)
+        return Cluster(
+            self._node,
+            self._registry,
+            storage,
+            feed,
+            self.status,
+            meet,
+            self._reactor,
+            self.times,
+        )
 
     def unready(self) -> str | None:
         """Why this process should get no traffic; None if it should."""
         return self.engine.unready or self._unready
 
+    @property
+    def sessions(self) -> int:
+        """How many clients are logged in."""
+        return len(self._registry)
+
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
-        if self._hub is not None:
-            await self._hub.drain(DRAIN_SECONDS)
-        if self._cluster is not None:
-            self._cluster.sweep.stop()
+        if self._tidying is not None:
+            self._tidying.stop()
+        if self.hub is not None:
+            await self.hub.drain(DRAIN_SECONDS)
+        if self.cluster is not None:
+            self.cluster.sweep.stop()
         if self._transfer is not None:
             await self._transfer.stop()

@@ -12,6 +12,7 @@ from imd.errors import Close
 from imd.hints import AnyHint, Notify, Push, Receipt, Replace, Revoke
 from imd.interfaces import LiveSession
 from imd.registry import Registry
+from imd.times import Times
 
 
 class Delivery:
@@ -19,8 +20,11 @@ class Delivery:
 
     _log = Logger()
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, times: Times | None = None) -> None:
         self._registry = registry
+        self._times = times
+        #: Frames about conversations that were handed to sessions.
+        self.pushes = 0
 
     def deliver(self, hint: AnyHint, but: LiveSession | None = None) -> bool:
         """Carry a hint out for every session it concerns, except ``but``.
@@ -29,8 +33,14 @@ class Delivery:
         """
         match hint:
             case Push(users, conversation, _, frame):
-                return self._push(users, conversation, frame, but)
+                before = self.pushes
+                found = self._push(users, conversation, frame, but)
+                if self._times is not None and self.pushes > before:
+                    self._times.pushed(frame)
+                return found
             case Receipt(users, conversation, user, delivered, read):
+                if self._times is not None:
+                    self._times.receipt(conversation, user, delivered)
                 frame = wire.encode(wire.Receipt(conversation, user, delivered, read))
                 return self._push(users, conversation, frame, but)
             case Notify(users, frame):
@@ -48,6 +58,7 @@ class Delivery:
             for session in self._registry.sessions(user):
                 found = True
                 if session is not but:
+                    self.pushes += 1
                     self._tell(session, session.push, conversation, frame)
         return found
 

@@ -5,14 +5,15 @@ from __future__ import annotations
 from msgspec import Struct
 
 from imd import wire
-from imd.errors import Close
+from imd.errors import Close, Code
 from imd.model import Cursor, NewMessage
 
 
 class Reply(Struct, frozen=True, gc=False):
-    """Send these bytes, an encoded frame; never dropped."""
+    """Send these bytes, an encoded frame; never dropped.  ``code`` says which refusal it is."""
 
     frame: bytes
+    code: Code | None = None
 
 
 class Authenticate(Struct, frozen=True):

@@ -8,9 +8,11 @@ from typing import Any, Protocol
 
 from twisted.internet.interfaces import IStreamClientEndpoint
 
-from imd.config import POSTGRESQL, Settings
+from imd.config import POSTGRESQL, S3, Settings
 from imd.errors import ConfigError
-from imd.interfaces import Arrivals, Feed, Storage, UserStatus
+from imd.files.directory import DirectoryBlobs
+from imd.files.threads import Threads
+from imd.interfaces import Arrivals, Blobs, Feed, Storage, UserStatus
 from imd.sources import Sources
 from imd.status.memory import MemoryUserStatus
 from imd.status.redis import RedisUserStatus
@@ -39,6 +41,10 @@ class Engine(Protocol):
         """Finish what waits, and close."""
 
     @property
+    def outages(self) -> int:
+        """How often it went away."""
+
+    @property
     def unready(self) -> str | None:
         """Why it cannot be used just now; None if it can."""
 
@@ -49,6 +55,7 @@ class Embedded:
     lanes = 1
     feed: Feed | None = None
     unready: str | None = None
+    outages = 0
 
     def __init__(
         self, directory: Path, sources: Sources, reactor: Any, broken: Callable[[str], None]
@@ -100,6 +107,11 @@ class Shared:
         await self._storage.stop()
 
     @property
+    def outages(self) -> int:
+        """See ``Engine``."""
+        return self._storage.outages
+
+    @property
     def unready(self) -> str | None:
         """See ``Engine``."""
         return self._storage.unready
@@ -121,6 +133,72 @@ def engine_of(
     if settings.store.startswith(POSTGRESQL):
         return Shared(settings, node, reactor, refused)
     return Embedded(Path(settings.data), sources, reactor, broken)
+
+
+class FileStore(Protocol):
+    """The store of files, and its life."""
+
+    def start(self) -> Blobs:
+        """Open it.  Raises ``ConfigError``."""
+
+    async def stop(self) -> None:
+        """Finish what runs, and close."""
+
+
+class Directory:
+    """A directory, with threads of its own."""
+
+    def __init__(self, path: Path, reserve: int, reactor: Any) -> None:
+        self._path = path
+        self._reserve = reserve
+        self._threads = Threads(reactor)
+        self._blobs: DirectoryBlobs | None = None
+
+    def start(self) -> Blobs:
+        """See ``FileStore``."""
+        self._blobs = DirectoryBlobs(self._path, self._threads, self._reserve)
+        self._threads.start()
+        return self._blobs
+
+    async def stop(self) -> None:
+        """See ``FileStore``."""
+        if self._blobs is not None:
+            self._threads.stop()
+            self._blobs.close()
+
+
+class Bucket:
+    """A bucket of an S3-compatible store.  Raises ``ConfigError``."""
+
+    def __init__(self, settings: Settings, reactor: Any) -> None:
+        try:
+            from imd.files.s3 import S3Blobs
+            from imd.files.s3_link import S3Link
+        except ImportError:
+            raise ConfigError("files", "s3:// needs more: pip install 'imd[s3]'") from None
+        bucket, _, prefix = settings.files.removeprefix(S3).partition("/")
+        self._link = S3Link(settings.s3, bucket, reactor)
+        self._threads = Threads(reactor)
+        folder = f"{prefix.rstrip('/')}/" if prefix else ""
+        self._blobs = S3Blobs(self._link, folder, self._threads)
+
+    def start(self) -> Blobs:
+        """See ``FileStore``."""
+        self._threads.start()
+        return self._blobs
+
+    async def stop(self) -> None:
+        """See ``FileStore``."""
+        await self._link.close()
+        self._threads.stop()
+
+
+def files_of(settings: Settings, reactor: Any) -> FileStore:
+    """The store of files that ``files`` names.  Raises ``ConfigError``."""
+    if settings.files.startswith(S3):
+        return Bucket(settings, reactor)
+    path = Path(settings.files) if settings.files else Path(settings.data) / "files"
+    return Directory(path, settings.limits.file_reserve_bytes, reactor)
 
 
 def status_of(settings: Settings, node: str, reactor: Any) -> UserStatus:

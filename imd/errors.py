@@ -5,6 +5,7 @@
     - ``SessionRefused``: the answer is a close of the connection.
 - ``Unavailable``: a dependency did not answer in time.  Retried, or answered
   ``unavailable``; one log line an outage.
+    - ``StoreFull``: no room for the bytes of files; answered 507.
 - ``ConfigError``: the operator's mistake.  One line that names the key, exit 78.
 
 Anything else that is raised is a defect of imd: logged with its traceback,
@@ -103,6 +104,10 @@ class Unavailable(ImdError):
     def __init__(self, message: str, is_outage: bool = False) -> None:
         super().__init__(message)
         self.is_outage = is_outage
+
+
+class StoreFull(Unavailable):
+    """The store of files has no room for more; messages are not concerned."""
 
 
 class ConfigError(ImdError):

@@ -28,5 +28,6 @@ EVENTS: dict[str, type[Struct]] = {
     "friend.requested": FriendEvent,
     "friend.accepted": FriendEvent,
     "friend.removed": FriendEvent,
+    "friend.changed": FriendEvent,
     "device.revoked": DeviceEvent,
 }

@@ -84,6 +84,14 @@ class Friends:
         version, friends = await self._storage.friends(me.user.id)
         return methods.Friends(version, [_item(friend) for friend in friends])
 
+    async def renamed(self, user: User) -> None:
+        """Tell the friends of a user that the display name has changed."""
+        _, friends = await self._storage.friends(user.id)
+        told = tuple(each.user.id for each in friends if each.state is FriendState.ACCEPTED)
+        if told:
+            event = wire.Event("friend.changed", FriendEvent(user.id, user.name))
+            self._routing.tell(Notify(told, wire.encode(event)))
+
     async def _befriend(self, me: User, peer: User, verb: str, note: str) -> Struct:
         result = await self._storage.befriend(
             me.id,

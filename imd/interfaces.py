@@ -23,6 +23,7 @@ from imd.model import (
     Cursor,
     CursorChange,
     Device,
+    File,
     Friend,
     HeadPage,
     History,
@@ -78,6 +79,9 @@ class MessageStorage(Protocol):
         the batch, is DUPLICATE with the first seq and time if kind and body are equal,
         else CONFLICT.  Who is not a member, or has no open friendship, gets FORBIDDEN,
         also for an id that is stored (nothing is revealed) unless it is a member's own.
+        What is not stored yet and came by a session older than the newest of its device is
+        REPLACED and never stored: the newer one may have been told that it was refused.
+        That of a device which does not exist (any more) is REVOKED and never stored.
         ``at`` is the time of all new messages.
         """
 
@@ -152,7 +156,10 @@ class AccountStorage(Protocol):
         """Replace the hash by one of the same password with today's cost; devices stay."""
 
     async def set_display(self, user: int, display: str) -> User:
-        """Change the display name.  Raises ``Refusal(NOT_FOUND)`` if there is no such account."""
+        """Change the display name, and raise the version of each friend list that shows it.
+
+        Raises ``Refusal(NOT_FOUND)`` if there is no such account.
+        """
 
     async def set_disabled(self, user: int, disabled: bool) -> None:
         """Lock an account out, or let it in again; its devices stay."""
@@ -199,11 +206,106 @@ class FriendStorage(Protocol):
         """
 
 
-class Storage(MessageStorage, AccountStorage, FriendStorage, Protocol):
+class Quota(Struct, frozen=True):
+    """What files may take up.  ``since`` begins the day, in ms; a ``total`` of 0 is no limit."""
+
+    since: int
+    files: int
+    bytes: int
+    total: int
+
+
+class FileStorage(Protocol):
+    """What is known of files; their bytes are in ``Blobs``."""
+
+    async def add_file(self, file: File, quota: Quota) -> None:
+        """Enter a file before its first byte.  Raises ``Refusal(LIMIT)`` where its owner, or all
+        users together, would have more than the quota.
+        """
+
+    async def own_file(self, user: int, file: int) -> File | None:
+        """A file of that owner, complete or not."""
+
+    async def complete_file(self, user: int, file: int, media: str) -> File | None:
+        """All bytes are stored under the id of the file and are what was declared.
+
+        From now on it can be sent.  Where equal bytes are stored already it shares those, and
+        its own are to be deleted.  Nothing happens to a complete one; None if there is none.
+        """
+
+    async def fail_file(self, user: int, file: int) -> bool:
+        """The bytes were not what was declared: forget the file, unless it is complete.
+
+        Whether its bytes are unused now.
+        """
+
+    async def readable_file(self, user: int, device: int, file: int) -> File | None:
+        """A complete file, if the device is one of the user, who is not locked out, and the user
+        owns the file or is a member of an open conversation that holds it.
+        """
+
+    async def expire_files(self, *, incomplete: int, unsent: int, limit: int) -> int:
+        """Forget up to ``limit`` files that no message carries: incomplete ones that were entered
+        before ``incomplete``, others before ``unsent``.  How many those were.
+        """
+
+    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
+        """Some ids whose bytes no file needs any more, and none will."""
+
+    async def forget_blob(self, blob: int) -> None:
+        """The bytes of an unused blob are deleted."""
+
+    async def link_secret(self) -> bytes:
+        """What links to files are signed with, the same on all nodes."""
+
+
+class Storage(MessageStorage, AccountStorage, FriendStorage, FileStorage, Protocol):
     """The whole of the durable state."""
 
     async def ping(self) -> None:
         """Prove that the engine answers."""
+
+
+class Upload(Protocol):
+    """Bytes on their way into a store.  Nobody else writes the same ones at the same time."""
+
+    @property
+    def size(self) -> int:
+        """Bytes taken so far, those of earlier uploads of this id included."""
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes.  Raises ``StoreFull``."""
+
+    async def seal(self, sha256: str) -> bool:
+        """Make all of it durable, and final: it can be read from now on, and never changes.
+
+        False if the digest of all bytes is another; they are then good for nothing.
+        """
+
+    async def close(self) -> None:
+        """End the upload; what was taken is kept as far as possible.  Harmless when repeated."""
+
+
+class Blobs(Protocol):
+    """The bytes of files, by ids that the caller has made.  Nothing else is known here.
+
+    Errors of the store are ``Unavailable``; a store without room raises ``StoreFull``.
+    """
+
+    async def stored(self, blob: int) -> int:
+        """How many bytes are kept, final or not; an upload goes on there."""
+
+    async def resume(self, blob: int, offset: int) -> Upload:
+        """Go on with an upload, or begin one at 0, which drops what there was unless it is final.
+
+        Raises ``Refusal(CONFLICT)`` if it cannot go on at ``offset``, or somebody else is writing.
+        """
+
+    async def read(self, blob: int, offset: int, length: int) -> bytes:
+        """Some bytes of a final blob; fewer than ``length`` only at its end."""
+
+    async def delete(self, blob: int) -> None:
+        """Delete all there is of it, final or not; nothing if there is nothing."""
 
 
 class FeedHead(Struct, frozen=True):
@@ -260,6 +362,30 @@ class Passwords(Protocol):
 
     def is_outdated(self, stored: str) -> bool:
         """Whether the hash should be made anew."""
+
+
+class Checker(Protocol):
+    """Another system that knows people, and whether a password is theirs.
+
+    All checkers of one ``realm`` speak of the same people.  ``create``: who is new gets an
+    account at the first login.  ``adopt``: so does who has one here already, with a password of
+    this server; the account belongs to the realm from then on.
+    """
+
+    @property
+    def realm(self) -> str:
+        """The name of the system; stored with each account of it."""
+
+    @property
+    def create(self) -> bool:
+        """Whether it may make accounts."""
+
+    @property
+    def adopt(self) -> bool:
+        """Whether it may take over accounts."""
+
+    async def check(self, name: str, password: str) -> bool:
+        """Whether this is that person; raises ``Unavailable`` when that cannot be told."""
 
 
 class Entry(Struct, frozen=True):

@@ -16,6 +16,7 @@ from typing import Protocol
 from msgspec import Struct
 from twisted.logger import Logger
 
+from imd.counts import SIZES, Histogram
 from imd.errors import Unavailable
 from imd.interfaces import AppendResult, LiveSession, MessageStorage
 from imd.limits import Limits
@@ -33,12 +34,16 @@ class Origin(LiveSession, Protocol):
         """One submitted message ended; ``frame`` is its ``ack`` or ``nack``."""
 
 
-class Pending(Struct, frozen=True, gc=False):
+class Pending(Struct, gc=False):
     """A message that waits for its commit; ``id`` is the client's spelling of its id."""
 
     origin: Origin
     id: str
     message: NewMessage
+    #: When it was taken, by the monotonic clock.
+    since: float = 0.0
+    #: Whether storage did not answer an attempt to commit it, which may yet take effect.
+    in_doubt: bool = False
 
 
 class Outcomes(Protocol):
@@ -75,6 +80,10 @@ class Lane:
         self._queue: deque[Pending] = deque()
         self._running = False
         self._in_flight = 0
+        #: Messages in each commit that was tried.
+        self.batches = Histogram(SIZES)
+        #: How long commits took, repetitions included.
+        self.commits = Histogram()
 
     def __len__(self) -> int:
         """Messages that wait or are being committed."""
@@ -101,12 +110,15 @@ class Lane:
             self._running = False
 
     async def _settle(self, batch: Sequence[Pending]) -> None:
+        begin = self._clock.seconds()
+        self.batches.add(len(batch))
         try:
             result = await self._commit(batch)
         except Exception:
             await self._bisect(batch)
             return
         self._in_flight -= len(batch)
+        self.commits.add(self._clock.seconds() - begin)
         if result is None:
             self._outcomes.failed(batch)
         else:
@@ -150,6 +162,8 @@ class Lane:
                     if not error.is_outage:
                         self._log.warn("messages cannot be stored: {error}", error=error)
                     return None
+                for pending in batch:
+                    pending.in_doubt = True
                 await sleep(self._clock, min(delay, left))
                 delay = min(2 * delay, LONGEST_RETRY)
 

@@ -33,8 +33,20 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     hello_bytes: int = 4096
     #: Bytes of UTF-8 of one text.
     text_bytes: int = 16384
-    #: Bytes of one file.
+    #: Bytes of one file; bytes, and files, that one user may upload in a day.
     file_bytes: int = 104857600
+    file_bytes_per_day: int = 1073741824
+    files_per_day: int = 1000
+    #: Bytes of all files together; 0 means no limit but the disk.
+    file_total_bytes: int = 0
+    #: Bytes that files leave free on their disk, for the database.
+    file_reserve_bytes: int = 268435456
+    #: Uploads, of this process and of one user, and downloads of this process, at once.
+    uploads: int = 64
+    uploads_per_user: int = 8
+    downloads: int = 256
+    #: Seconds for which a link to a file works.
+    link_seconds: int = 600
     #: Messages, and bytes, in one answer to ``fetch``.
     fetch_items: int = 200
     fetch_bytes: int = 196608

@@ -11,6 +11,7 @@ is awaited; elsewhere a commit has no token, and the sweep of the feed brings on
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from imd.marks import Marks
 from imd.model import Appended, Cursor, Head, Message, NewMessage, Outcome
 from imd.routing import Routing
 from imd.tasks import Clock, sleep
+from imd.times import Times
 
 #: Heads in one ``heads`` frame.
 HEADS_PAGE = 200
@@ -38,6 +40,12 @@ _NACKS = {
     Outcome.CONFLICT: (Code.CONFLICT, "another message was sent with this id"),
     Outcome.FORBIDDEN: (Code.FORBIDDEN, "you may send only to accepted friends"),
     Outcome.NO_FILE: (Code.NO_FILE, "upload the file before sending it"),
+}
+
+_AWAY = Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later"
+_ENDS = {
+    Outcome.REPLACED: (Close.REPLACED, "replaced by a newer session of this device"),
+    Outcome.REVOKED: (Close.BAD_CREDENTIALS, "this device was logged out"),
 }
 
 
@@ -66,17 +74,23 @@ class Messaging:
         now_ms: Callable[[], int],
         limits: Limits,
         lanes: int = 1,
+        times: Times | None = None,
     ) -> None:
         self._storage = storage
         self._routing = routing
         self._limits = limits
         self._clock = clock
-        self._lanes = [Lane(storage, clock, now_ms, limits, self) for _ in range(lanes)]
-        self._marks = Marks(storage, clock, now_ms, self._advanced)
+        self.times = times or Times(clock.seconds, now_ms)
+        self.lanes = [Lane(storage, clock, now_ms, limits, self) for _ in range(lanes)]
+        self.marks = Marks(storage, clock, now_ms, self._advanced)
         self._syncs = DeferredSemaphore(limits.syncs)
         self._waiting_for_room: dict[Callable[[], None], None] = {}
         #: Covers what was pushed; None until the first commit of this process.
         self.token: str | None = None
+        #: Messages that were refused when they were to be stored, by code.
+        self.refused: Counter[Code] = Counter()
+        #: Messages that storage knew already, and that nobody took for ``commit_seconds``.
+        self.repeated = self.given_up = 0
 
     def covered(self, token: str | None) -> None:
         """Everything up to ``token`` was pushed; None says nothing."""
@@ -87,13 +101,13 @@ class Messaging:
 
     def submit(self, origin: Origin, id: str, message: NewMessage) -> None:
         """Take a message; it ends in ``origin.settle``, or ``origin`` is closed."""
-        lane = self._lanes[message.conversation % len(self._lanes)]
-        lane.put(Pending(origin, id, message))
+        lane = self.lanes[message.conversation % len(self.lanes)]
+        lane.put(Pending(origin, id, message, self._clock.seconds()))
 
     @property
     def full(self) -> bool:
         """Whether so many messages wait for their commit that no more should be read."""
-        return sum(len(lane) for lane in self._lanes) >= self._limits.pending
+        return sum(len(lane) for lane in self.lanes) >= self._limits.pending
 
     def when_room(self, call: Callable[[], None]) -> None:
         """Call once when messages may be submitted again."""
@@ -101,35 +115,52 @@ class Messaging:
 
     def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
         """Acknowledge and push a batch that is in the log."""
+        now = self._clock.seconds()
         for pending, decision in zip(batch, result.decisions, strict=True):
+            end = _end(pending, decision)
+            if end is not None:
+                self.withdraw(pending.origin)
+                pending.origin.close(*end)
+                continue
             pending.origin.settle(_verdict(pending, decision))
             if decision.outcome is Outcome.NEW:
+                self.times.sent.add(now - pending.since)
                 self._push_message(pending, decision)
+            else:
+                self._count(decision.outcome)
         self.covered(result.token)
         self._call_waiting()
 
+    def _count(self, outcome: Outcome) -> None:
+        if outcome is Outcome.DUPLICATE:
+            self.repeated += 1
+        else:
+            self.refused[_NACKS[outcome][0]] += 1
+
     def poisoned(self, pending: Pending) -> None:
         """Refuse a message that can never be stored."""
+        self.refused[Code.BAD_REQUEST] += 1
         nack = wire.Nack(pending.id, Code.BAD_REQUEST, "this message cannot be stored")
         pending.origin.settle(wire.encode(nack))
         self._call_waiting()
 
     def failed(self, batch: Sequence[Pending]) -> None:
         """Close the sessions of a batch that storage does not take; see ``imd.lane``."""
+        self.given_up += len(batch)
         for origin in {id(pending.origin): pending.origin for pending in batch}.values():
             self.withdraw(origin)
-            origin.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later")
+            origin.close(*_AWAY)
         self._call_waiting()
 
     def withdraw(self, origin: Origin) -> None:
         """Forget the messages of ``origin`` that are not being committed yet."""
-        for lane in self._lanes:
+        for lane in self.lanes:
             lane.purge(origin)
 
     async def idle(self, seconds: float) -> bool:
         """Wait until nothing waits for a commit; false if that took longer than ``seconds``."""
         end = self._clock.seconds() + seconds
-        while any(self._lanes) or self._marks:
+        while any(self.lanes) or self.marks:
             if self._clock.seconds() >= end:
                 return False
             await sleep(self._clock, 0.01)
@@ -143,6 +174,7 @@ class Messaging:
 
     def _push_message(self, pending: Pending, decision: Appended) -> None:
         message = pending.message
+        self.times.awaits(message.conversation, decision.seq, message.sender, pending.since)
         frame = _msg(message, decision)
         push = Push(decision.members, message.conversation, decision.seq, frame)
         self._routing.tell(push, but=pending.origin)
@@ -151,7 +183,7 @@ class Messaging:
 
     def mark(self, cursor: Cursor) -> None:
         """Take a cursor; all sessions of all members hear of it once it is stored."""
-        self._marks.put(cursor)
+        self.marks.put(cursor)
 
     def _advanced(self, result: AdvanceResult) -> None:
         for change in result.changes:
@@ -247,6 +279,18 @@ class Messaging:
     async def epoch(self) -> str:
         """The epoch of the log."""
         return await self._storage.epoch()
+
+
+def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
+    """How the session ends that gets no answer to this message; None if it gets one."""
+    # An earlier attempt may reach storage when the friendship has begun again, after a nack.
+    # That of a session which has a newer one stores nothing, so the client has to come back.
+    # What it sent to that conversation after this is forbidden too, or withdrawn: the order is
+    # kept.  That is not so for NO_FILE; but a file that is sent as it should be, when it is
+    # complete, can be missing only for good.
+    if decision.outcome is Outcome.FORBIDDEN and pending.in_doubt:
+        return _AWAY
+    return _ENDS.get(decision.outcome)
 
 
 def _verdict(pending: Pending, decision: Appended) -> bytes:

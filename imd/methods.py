@@ -13,6 +13,8 @@ from imd.wire import Id, Label, Millis, UserRef
 Who = Id | Annotated[str, Meta(min_length=1, max_length=256)]
 #: At most 1,024 bytes of UTF-8 count; the empty password is none.
 Password = Annotated[str, Meta(min_length=1, max_length=1024)]
+#: What somebody logs in with; perhaps a token of another system, which is longer.
+Proof = Annotated[str, Meta(min_length=1, max_length=8192)]
 Name = Annotated[str, Meta(min_length=1, max_length=256)]
 
 
@@ -36,7 +38,7 @@ class Login(Params, frozen=True):
     """A login with a password makes a device with a token of its own."""
 
     user: Name
-    password: Password
+    password: Proof
     device: Label
 
 
@@ -70,6 +72,22 @@ class AddFriend(Params, frozen=True):
 
     user: Who
     note: Annotated[str, Meta(max_length=200)] = ""
+
+
+class NewFile(Params, frozen=True):
+    """A file that is to be uploaded; the name is any text, and never a path."""
+
+    size: Annotated[int, Meta(ge=0, lt=2**53)]
+    # The length as well: to Python's "$" a line feed at the end is none.
+    sha256: Annotated[str, Meta(pattern="^[0-9a-f]{64}$", max_length=64)]
+    name: Annotated[str, Meta(min_length=1, max_length=255)]
+    mime: Annotated[str, Meta(min_length=1, max_length=127)]
+
+
+class OneFile(Params, frozen=True):
+    """A file."""
+
+    file: Id
 
 
 class Data(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -136,6 +154,20 @@ class Friends(Data, frozen=True):
     items: list[FriendItem]
 
 
+class Slot(Data, frozen=True):
+    """A place for a file; ``put`` is the path to upload its bytes to, within a day."""
+
+    file: Id
+    put: str
+
+
+class Link(Data, frozen=True):
+    """A path that needs no token until it expires."""
+
+    url: str
+    expires: Millis
+
+
 class Method(Struct, frozen=True):
     """A row of the table; ``public`` methods are HTTP only and need no token."""
 
@@ -167,5 +199,7 @@ METHODS: dict[str, Method] = {
     "friend.remove": Method(OneUser, FriendItem, "End a friendship, or withdraw a request."),
     "friend.block": Method(OneUser, FriendItem, "Block a user."),
     "friend.unblock": Method(OneUser, FriendItem, "Lift a block."),
+    "file.slot": Method(NewFile, Slot, "Declare a file, to upload it then."),
+    "file.link": Method(OneFile, Link, "Make a link to a file that works for some minutes."),
 }
 _DECODERS = {m.params: msgspec.json.Decoder(m.params) for m in METHODS.values()}

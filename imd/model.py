@@ -32,6 +32,8 @@ class Outcome(IntEnum):
     CONFLICT = 3  #: Already stored with another kind or body: the first one stays.
     FORBIDDEN = 4  #: No such conversation, not a member, or no longer friends.
     NO_FILE = 5  #: The file is incomplete or not the sender's.
+    REPLACED = 6  #: Its device has a newer session, which sends again what was not answered.
+    REVOKED = 7  #: Its device was logged out.
 
 
 class User(Struct, frozen=True):
@@ -89,6 +91,8 @@ class NewMessage(Struct, frozen=True, gc=False):
     body: bytes
     #: The file it carries, when ``kind`` is ``file``.
     file: int | None = None
+    #: The session of the device that took it (``Identity.session``).
+    session: int = 0
 
 
 class Appended(Struct, frozen=True, gc=False):
@@ -169,3 +173,23 @@ class History(Struct, frozen=True):
     items: tuple[Message, ...]
     floor: int
     more: bool
+
+
+class File(Struct, frozen=True):
+    """A file: what its owner said of it, and whether its bytes are all there.
+
+    ``name`` is any text and never a path; ``mime`` is what the owner calls it, ``media`` what its
+    first bytes prove it to be, if pages may show that (else empty).
+    """
+
+    id: int
+    owner: int
+    size: int
+    sha256: str
+    name: str
+    mime: str
+    created: int
+    complete: bool = False
+    media: str = ""
+    #: The id under which the bytes are kept, once it is complete; equal bytes share one.
+    blob: int | None = None

@@ -26,6 +26,11 @@ def login_name(text: str) -> str:
     return name
 
 
+def is_login_name(text: str) -> bool:
+    """Whether this is a login name in the form it is stored in."""
+    return _NAME.fullmatch(text) is not None
+
+
 def label(text: str, what: str, longest: int = LABEL_LENGTH) -> str:
     """A text to be shown on one line, in NFC; raises ``Refusal(BAD_REQUEST)``."""
     normal = unicodedata.normalize("NFC", text).strip()

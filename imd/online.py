@@ -47,6 +47,8 @@ class Online:
         self._renewed = renewed
         #: User status lacks some of our sessions, or may do so.
         self._doubtful = False
+        #: Renewals of the lease that succeeded, that failed, and that found it lost.
+        self.renewals = self.missed = self.lost = 0
 
     async def enter(self, session: LiveSession) -> bool:
         """Make a session reachable: first here, then in user status (protocol §4).
@@ -65,9 +67,12 @@ class Online:
         try:
             if not await self._status.beat():
                 self._doubtful = True
+                self.lost += 1
                 self._renewed()
         except Unavailable:
+            self.missed += 1
             return
+        self.renewals += 1
         if self._doubtful:
             self._doubtful = False
             await self.verify()

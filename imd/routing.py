@@ -74,6 +74,10 @@ class Forwarding:
         self._waiting: list[AnyHint] = []
         self._running = False
 
+    def __len__(self) -> int:
+        """Hints that wait for a look-up."""
+        return len(self._waiting)
+
     def send(self, hint: AnyHint) -> None:
         """See ``Others``."""
         self._recent.note(hint)

@@ -180,7 +180,7 @@ class Session:
         if frame.id is not UNSET and frame.req is UNSET:
             return (_nack(frame.id, Code.BAD_REQUEST, frame.message),)
         error = wire.Error(Code.BAD_REQUEST, frame.message, frame.req)
-        return (Reply(wire.encode(error)),)
+        return (Reply(wire.encode(error), Code.BAD_REQUEST),)
 
     def _send(self, frame: wire.Send) -> Effects:
         uuid = wire.uuid_bytes(frame.id)
@@ -203,6 +203,7 @@ class Session:
             frame.kind,
             wire.encode(body),
             file,
+            self.identity.session,
         )
         return (Submit(frame.id, message),)
 
@@ -255,7 +256,8 @@ class Session:
         """The credentials are not good, or cannot be checked now."""
         if self.state is State.CLOSED:
             return ()
-        error = Reply(wire.encode(wire.Error(refusal.code, refusal.message, req)))
+        frame = wire.encode(wire.Error(refusal.code, refusal.message, req))
+        error = Reply(frame, refusal.code)
         return (error, *self.close(*_close_of(refusal)))
 
     def registered(self, welcome: wire.Welcome) -> Effects:
@@ -352,7 +354,7 @@ class Session:
 
 
 def _nack(id: str, code: Code, message: str) -> Reply:
-    return Reply(wire.encode(wire.Nack(id, code, message)))
+    return Reply(wire.encode(wire.Nack(id, code, message)), code)
 
 
 def _fits(text: str, limit: int) -> bool:

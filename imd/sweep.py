@@ -67,6 +67,8 @@ class Sweep:
         self._strays: set[int] = set()
         #: Conversations, cursors and devices that sessions had to be told of by a sweep.
         self.repaired = 0
+        #: Sweeps that went through, and that failed.
+        self.done = self.failed = 0
 
     def start(self, covered: Callable[[str], None]) -> None:
         """Sweep now, and from now on; ``covered`` takes the token of each sweep.
@@ -124,10 +126,12 @@ class Sweep:
         try:
             await self._sweep()
             self._failing = False
+            self.done += 1
         except Unavailable as error:
             if not (self._failing or error.is_outage):
                 self._log.warn("the feed cannot be read: {error}", error=error)
             self._failing = True
+            self.failed += 1
         finally:
             self._busy = False
             self._ended = self._clock.seconds()

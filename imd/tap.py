@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import time
+from collections.abc import Mapping
 from typing import Any
 
 from imd.ops import monotonic
@@ -11,12 +14,14 @@ monotonic.install()
 
 # Whatever imports the reactor has to come after that.
 from twisted.application.service import IService  # noqa: E402
+from twisted.logger import ILogObserver  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
 from imd.config import LISTEN, ROLES, argv, load  # noqa: E402
 from imd.daemon import process  # noqa: E402
 from imd.errors import ConfigError  # noqa: E402
 from imd.ops.lifecycle import fail  # noqa: E402
+from imd.ops.logs import JournalSink, JsonSink, Lines, Sink  # noqa: E402
 from imd.ops.supervisor import Supervisor  # noqa: E402
 
 
@@ -75,6 +80,31 @@ def makeService(options: Options, reactor: Any = None) -> IService:
     if reactor is None:
         from twisted.internet import reactor
     try:
-        return process(options.settings, reactor, Supervisor.of(os.environ, reactor))
+        supervisor = Supervisor.of(os.environ, reactor)
+        return process(options.settings, reactor, supervisor, _observer(options))
     except ConfigError as error:
         fail(error)
+
+
+def _observer(options: Options) -> ILogObserver | None:
+    """What writes the log instead of twistd; None where twistd does it."""
+    settings = options.settings
+    parent: Mapping[str, Any] = options.parent or {}
+    if settings.log == "text":
+        return None
+    if parent.get("syslog"):
+        raise ConfigError("log", 'with --syslog it has to be "text"')
+    node = settings.node or f"{socket.gethostname()}-{os.getpid()}"
+    return Lines(_sink(settings.log, parent), node, time.time)
+
+
+def _sink(log: str, parent: Mapping[str, Any]) -> Sink:
+    path = parent.get("logfile") or ("-" if parent.get("nodaemon") else "twistd.log")
+    try:
+        if log == "journald":
+            return JournalSink()
+        if path == "-":
+            return JsonSink(os.dup(1))
+        return JsonSink(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600))
+    except OSError as error:
+        raise ConfigError("log", f"cannot write to {log}: {error.strerror}") from None

@@ -61,7 +61,7 @@ class Hello(ClientFrame, tag="hello", frozen=True):
     req: Req
     token: Token | UnsetType = UNSET
     user: Annotated[str, Meta(max_length=256)] | UnsetType = UNSET
-    password: Annotated[str, Meta(max_length=1024)] | UnsetType = UNSET
+    password: Annotated[str, Meta(max_length=8192)] | UnsetType = UNSET
     device: Label | UnsetType = UNSET
     register: bool | UnsetType = UNSET
     since: Token | UnsetType = UNSET
@@ -477,6 +477,16 @@ def decode_strict(decoder: msgspec.json.Decoder[T], raw: Raw | bytes) -> T:
         if fault is not None:
             raise BadValue(fault)
     return value
+
+
+def decode_file(raw: bytes) -> FileBody:
+    """A body of a received file; fields of later versions are ignored.  Raises ``BadValue``."""
+    try:
+        fields = msgspec.json.decode(raw, type=dict[str, Any])
+        known = {f.encode_name for f in msgspec.structs.fields(FileBody)}
+        return msgspec.convert({k: v for k, v in fields.items() if k in known}, FileBody)
+    except msgspec.MsgspecError as error:
+        raise BadValue(f"this is no file: {error}") from None
 
 
 def decode_body(kind: str, raw: Raw) -> TextBody | FileBody:

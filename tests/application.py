@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import itertools
 import json
-import tempfile
 import uuid
-from collections.abc import Callable, Coroutine
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
@@ -24,7 +22,9 @@ from imd.connector.hub import Hub
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.friends import Friends
+from imd.interfaces import Checker
 from imd.limits import Limits
+from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.model import Identity, User
 from imd.online import Online
@@ -32,6 +32,7 @@ from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates
 from imd.status.memory import Board, MemoryUserStatus
+from tests.directories import directory
 from tests.inline import open_storage
 
 Frame = dict[str, Any]
@@ -215,16 +216,20 @@ def send(conversation: int, text: str = "hi", id: str | None = None) -> Frame:
 class Application:
     """One process without a network."""
 
-    def __init__(self, test: SynchronousTestCase, limits: Limits | None = None) -> None:
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        test.addCleanup(top.cleanup)
+    def __init__(
+        self,
+        test: SynchronousTestCase,
+        limits: Limits | None = None,
+        checkers: Sequence[Checker] = (),
+        own: bool = True,
+    ) -> None:
         self._test = test
         self.limits = limits = limits or Limits()
         self.clock = clock = Clock()
         self.sources = sources = Sources()
         self.pool = InlinePool()
         self.passwords = Passwords(self.pool, 8, 1)
-        sqlite = open_storage(Path(top.name))
+        sqlite = open_storage(directory(test))
         test.addCleanup(sqlite.close)
         self.storage = storage = Told(sqlite)
         self.board = Board()
@@ -233,8 +238,11 @@ class Application:
         routing = Routing(Delivery(registry))
         self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
+        #: Methods that are carried out elsewhere.
+        self.others: dict[str, Any] = {}
+        logins = Logins(storage, self.passwords, sources, checkers, own)
         self.accounts = Accounts(
-            storage, self.passwords, self.friends, routing, clock, sources, limits
+            storage, logins, self.friends, routing, clock, sources, limits, self.others
         )
         self.hub = Hub(
             accounts=self.accounts,

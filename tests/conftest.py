@@ -6,6 +6,7 @@ import functools
 import gc
 import inspect
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import hypothesis
 import pytest
 
 from imd.ops import monotonic
+from tests.s3_server import s3 as s3
 from tests.servers import database as database
 from tests.servers import empty_redis as empty_redis
 from tests.servers import postgres as postgres
@@ -22,10 +24,13 @@ from tests.servers import store_url as store_url
 from tests.servers import template as template
 
 monotonic.install()
+# A shell ignores it for what runs in the background, and so would all that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.contracts")
 
-#: Seconds a coroutine may take, unless it is marked ``limit``.
-LIMIT = 30.0
+#: Seconds a coroutine may take, unless it is marked ``limit``: many more than any needs, so that
+#: only one that hangs is ended, however busy the machine is.
+LIMIT = 120.0
 #: What the workers have left running.
 LEFT = pytest.StashKey[list[str]]()
 

@@ -42,12 +42,13 @@ class Peer:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), PATIENCE)
 
-    def write(self, data: bytes) -> None:
-        """Send what the server still takes."""
+    def write(self, data: bytes) -> bool:
+        """Send what the server still takes; whether that was all."""
         try:
             self.socket.sendall(data)
         except OSError:
-            return
+            return False
+        return True
 
     def read(self, seconds: float = PATIENCE, websocket: bool = False) -> bytes:
         """All that comes until the server closes, or says that it will, at most for so long."""

@@ -39,7 +39,7 @@ from tests.servers import Postgres, Redis  # noqa: E402
 #: Seconds that an outage lasts in the tests.
 SECONDS = 6.0
 #: Seconds of calm before, and after it is over.
-CALM = 3.0
+CALM = 1.0
 #: Seconds between two messages of one user.
 EVERY = 0.1
 #: Seconds in which everything has to be as before.

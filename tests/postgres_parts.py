@@ -20,7 +20,7 @@ from twisted.protocols.portforward import (
 )
 
 from imd.errors import Unavailable
-from imd.model import Appended, NewMessage
+from imd.model import Appended, Device, NewMessage
 from imd.storage.postgres import PostgresStorage
 
 T = TypeVar("T")
@@ -41,10 +41,12 @@ async def nodes(url: str, count: int = 1, **options: Any) -> AsyncIterator[list[
 
 
 async def befriend(storage: PostgresStorage, low: int, high: int, conversation: int) -> None:
-    """Make two accounts, if need be, and friends of them."""
+    """Make two accounts with a device each, if need be, and friends of them."""
     for user in (low, high):
         if await storage.find_user(user) is None:
             await storage.create_user(user, f"user{user}", "hash", 1)
+            device, token = Device(user, user, "", 1, 1), user.to_bytes(32, "big")
+            await storage.add_device(device, token, verified="hash", limit=1, retire_before=0)
     for user, peer, verb in ((low, high, "add"), (high, low, "accept")):
         await storage.befriend(user, peer, verb, note="", conversation=conversation, at=1)
 
@@ -52,7 +54,7 @@ async def befriend(storage: PostgresStorage, low: int, high: int, conversation: 
 def text(conversation: int, sender: int, number: int) -> NewMessage:
     """A message whose id and body follow from its number."""
     id = uuid.UUID(int=(conversation << 64) + (sender << 32) + number).bytes
-    return NewMessage(conversation, sender, 1, id, "text", b'{"n":%d}' % number)
+    return NewMessage(conversation, sender, sender, id, "text", b'{"n":%d}' % number)
 
 
 def pause(seconds: float) -> Deferred[None]:

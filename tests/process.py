@@ -20,6 +20,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import ProcessProtocol
 from twisted.internet.task import deferLater
 
+from tests.directories import MEMORY
+
 reactor: Any = _reactor
 
 #: Where the sources are, for children that run them as they stand.
@@ -104,7 +106,7 @@ class Server:
     """One data directory and one port, and the process that serves them, if it runs."""
 
     def __init__(self, *options: str, config: str = FAST) -> None:
-        self._top = tempfile.TemporaryDirectory(prefix="imd-server-")
+        self._top = tempfile.TemporaryDirectory(prefix="imd-server-", dir=MEMORY)
         self.directory = Path(self._top.name)
         self.port = free_port()
         self._options = options

@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
+from imd import methods
 from imd.accounts import RETIRE_AFTER
 from imd.auth.password import Passwords
 from imd.errors import Close, Code, Refusal, SessionRefused
@@ -61,6 +62,20 @@ class AccountsTests(SynchronousTestCase):
         listener = Listener(me.user.id, me.device, me.session)
         self.assertTrue(self.app.registry.add(listener))
         return listener
+
+
+class OthersTests(AccountsTests):
+    """Methods that are carried out elsewhere."""
+
+    def test_such_a_method_hears_who_calls_it_and_with_what(self) -> None:
+        me, _ = self.register()
+
+        async def link(who: Identity, params: methods.OneFile) -> methods.Link:
+            return methods.Link(f"{who.user.name}/{params.file}", 1)
+
+        self.app.others["file.link"] = link
+        self.assertEqual(self.call(me, "file.link", file=5), methods.Link("alice/5", 1))
+        self.assertIs(self.refused(me, "file.link", file=0).code, Code.BAD_REQUEST)
 
 
 class LoginTests(AccountsTests):
@@ -147,11 +162,11 @@ class LoginTests(AccountsTests):
     def test_a_hash_of_another_cost_is_made_anew_at_the_next_login(self) -> None:
         me, _ = self.register()
         cheap = self.app.do(self.app.storage.password_of("alice"))[1]
-        self.accounts._passwords = Passwords(self.app.pool, 16, 1)
+        self.accounts._logins._passwords = Passwords(self.app.pool, 16, 1)
         self.login()
         dear = self.app.do(self.app.storage.password_of("alice"))[1]
         self.assertNotEqual(cheap, dear)
-        self.assertFalse(self.accounts._passwords.is_outdated(dear))
+        self.assertFalse(self.accounts._logins._passwords.is_outdated(dear))
         self.login()
         self.assertEqual(self.app.do(self.app.storage.password_of("alice"))[1], dear)
         self.assertEqual(len(self.app.do(self.app.storage.devices(me.user.id))), 3)

@@ -18,7 +18,7 @@ def test_help_lists_every_command(argv: list[str], capsys: pytest.CaptureFixture
     shown = capsys.readouterr()
     assert shown.err == ""
     for name, (_, what) in COMMANDS.items():
-        assert f"  {name:8} {what}\n" in shown.out
+        assert f"  {name:11} {what}\n" in shown.out
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -18,6 +16,7 @@ from imd.client.connection import endpoint_of, packed
 from imd.client.effects import ReceiptChanged
 from imd.client.incoming import decode
 from tests.client_driver import CONVERSATION, ME, PEER, head, item, msg, msgs, welcome
+from tests.directories import directory
 from tests.scripted_server import ScriptedServer, json
 
 URL = "ws://chat.example/ws"
@@ -502,9 +501,7 @@ class DurableTests(ClientTestCase):
 
     def setUp(self) -> None:
         super().setUp()
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.path = os.path.join(directory.name, "client.db")
+        self.path = str(directory(self) / "client.db")
 
     def test_restart_goes_on_with_token_outbox_and_unhandled_messages(self) -> None:
         client = self.make(store=self.path)

@@ -19,6 +19,7 @@ from tests.client_driver import (
     ME,
     PEER,
     Installation,
+    after,
     head,
     item,
     msg,
@@ -156,6 +157,16 @@ class R3ContiguousTests(SynchronousTestCase):
         client.receive(msg(1), msg(1))
         client.receive(msg(1))
         self.assertEqual(client.seqs, [1])
+
+    def test_a_handled_message_does_not_hurry_the_fetch_of_a_young_gap(self) -> None:
+        client = Installation()
+        client.connect([head(0)])
+        client.receive(msg(1), msg(3))
+        client.rules.handled(client.shown[0], client.now)
+        client.turn()
+        self.assertEqual(client.sent(wire.Fetch), [])
+        client.advance(0.31)
+        self.assertEqual([after(fetch) for fetch in client.sent(wire.Fetch)], [1])
 
     def test_early_message_waits_for_the_one_before(self) -> None:
         client = Installation()
@@ -779,6 +790,12 @@ class R9ReconnectTests(SynchronousTestCase):
         self.assertEqual(client.told(effects.Reconnect), [effects.Reconnect(2.5)])
         client.lose()
         self.assertNotEqual(client.told(effects.Reconnect), [effects.Reconnect(2.5)])
+
+    def test_who_was_too_fast_stays_away_for_half_a_minute(self) -> None:
+        client = Installation()
+        client.connect()
+        client.lose(4006, random=0.5)
+        self.assertEqual(client.told(effects.Reconnect), [effects.Reconnect(30.5)])
 
 
 class BacklogTests(SynchronousTestCase):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import tempfile
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,6 +12,7 @@ from imd.client import effects
 from imd.client.store import ClientStore, MemoryStore, SqliteStore, StoreError
 from imd.client.values import Account
 from tests.contracts.client_store import ClientStoreContract, message, pending
+from tests.directories import directory
 
 
 class MemoryStoreTests(ClientStoreContract, SynchronousTestCase):
@@ -33,9 +33,7 @@ class SqliteStoreTests(ClientStoreContract, SynchronousTestCase):
     """The durable store."""
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.path = os.path.join(directory.name, "client.db")
+        self.path = str(directory(self) / "client.db")
 
     def make(self) -> ClientStore:
         store = SqliteStore(self.path)

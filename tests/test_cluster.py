@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_twisted
 
 from tests.cluster import Cluster, befriend, online
@@ -22,7 +21,6 @@ async def cluster(store_url: str, empty_redis: Redis) -> AsyncIterator[Cluster]:
     await made.close()
 
 
-@pytest.mark.limit(60)
 async def test_friends_on_different_connectors_chat_with_every_receipt(cluster: Cluster) -> None:
     one, other = cluster.connectors
     alice, bob = await online(one, "alice"), await online(other, "bob")
@@ -38,7 +36,6 @@ async def test_friends_on_different_connectors_chat_with_every_receipt(cluster: 
     await stopped([alice, bob])
 
 
-@pytest.mark.limit(60)
 async def test_a_device_that_connects_elsewhere_replaces_its_session(cluster: Cluster) -> None:
     one, other = cluster.connectors
     first = await login(one.port, "alice")
@@ -48,7 +45,6 @@ async def test_a_device_that_connects_elsewhere_replaces_its_session(cluster: Cl
     await second.hear("pong")
 
 
-@pytest.mark.limit(60)
 async def test_a_revoked_device_is_closed_wherever_it_is(cluster: Cluster) -> None:
     one, other = cluster.connectors
     phone = await login(one.port, "alice", device="phone")

@@ -183,7 +183,6 @@ async def test_locked_after_too_many_wrong_passwords_even_for_the_right_one(
 # -- closes: come back later
 
 
-@pytest.mark.limit(40)
 async def test_4000_draining_announces_when_to_come_back(server: Server) -> None:
     alice = await login(server.port, "alice")
     ended = Deferred.fromCoroutine(server.kill(15))

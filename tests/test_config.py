@@ -241,7 +241,8 @@ class ServedTests(ConfigTests):
         for content, key in {
             'store = "mysql://x"': "store",
             'status = "files"': "status",
-            'auth = ["nobody"]': "auth",
+            "auth = []": "auth",
+            'auth = ["password", "password"]': "auth",
         }.items():
             self.assertEqual(self.blamed(content), key)
 
@@ -261,3 +262,27 @@ class ServedTests(ConfigTests):
 
     def test_a_transfer_needs_no_engines(self) -> None:
         self.assertEqual(self.load('role = "transfer"').store, "sqlite")
+
+
+class FilesTests(ConfigTests):
+    """Where the bytes of files are kept."""
+
+    ACCOUNT = '[s3]\nkey = "k"\nsecret = "s"\n'
+
+    def test_it_is_a_directory_or_a_bucket(self) -> None:
+        self.assertEqual(self.load('files = "/srv/files"').files, "/srv/files")
+        settings = self.load(f'files = "s3://bucket/prefix"\n{self.ACCOUNT}')
+        self.assertEqual((settings.s3.key, settings.s3.region), ("k", "us-east-1"))
+
+    def test_a_bucket_needs_a_name_and_an_account(self) -> None:
+        self.assertEqual(self.blamed(f'files = "s3://"\n{self.ACCOUNT}'), "files")
+        self.assertEqual(self.blamed(f'files = "s3:///x"\n{self.ACCOUNT}'), "files")
+        self.assertEqual(self.blamed('files = "s3://bucket"'), "s3.key")
+        self.assertEqual(self.blamed('files = "s3://bucket"\n[s3]\nkey = "k"'), "s3.key")
+
+    def test_other_urls_and_keys_are_mistakes(self) -> None:
+        self.assertEqual(self.blamed('files = "https://bucket"'), "files")
+        self.assertEqual(self.blamed('[s3]\nbucket = "x"'), "s3.bucket")
+
+    def test_the_secret_key_is_a_secret(self) -> None:
+        self.assertEqual(self.blamed(self.ACCOUNT, mode=0o640), "config")

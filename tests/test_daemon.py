@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,8 +15,10 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.config import Settings
 from imd.daemon import Connector, process
 from imd.errors import ConfigError
+from imd.ops.lag import Lag
 from imd.ops.supervisor import Supervisor
 from tests.application import Told
+from tests.directories import directory
 from tests.inline import open_storage
 from tests.nodes import MemoryFeed
 
@@ -52,17 +52,19 @@ class RolesTests(SynchronousTestCase):
         shared = {"store": "postgresql://localhost/imd", "status": "redis://localhost"}
         self.assertEqual(
             self.names(role="connector", transfer=("unix:/t",), **shared),
-            ["storage", "passwords", "user status", "sessions", "listener"],
+            ["lag", "storage", "passwords", "files", "user status", "sessions", "listener"],
         )
 
     def test_everything_is_a_connector_and_a_transfer_only_where_others_dial_it(self) -> None:
-        alone = ["storage", "passwords", "sessions", "listener"]
+        alone = ["lag", "storage", "passwords", "files", "sessions", "listener"]
         self.assertEqual(self.names(), alone)
         self.assertEqual(self.names(transfer_listen="unix:/t"), ["transfer", *alone])
 
     def test_a_transfer_is_nothing_else(self) -> None:
-        self.assertEqual(self.names(role="transfer"), ["transfer"])
-        self.assertEqual(self.names(role="transfer", transfer_listen="unix:/t"), ["transfer"])
+        self.assertEqual(self.names(role="transfer"), ["lag", "transfer"])
+        self.assertEqual(
+            self.names(role="transfer", transfer_listen="unix:/t"), ["lag", "transfer"]
+        )
 
     def test_a_mistake_is_told_before_anything_starts(self) -> None:
         with self.assertRaises(ConfigError):
@@ -72,14 +74,12 @@ class RolesTests(SynchronousTestCase):
 class ConnectorTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        self.addCleanup(top.cleanup)
-        self.storage = open_storage(Path(top.name))
+        self.storage = open_storage(directory(self))
         self.addCleanup(self.storage.close)
         self.feed: Any = Told(MemoryFeed())
 
     def make(self, feed: Any = None) -> Connector:
-        parts = Connector(Settings(node="here"), self.reactor)
+        parts = Connector(Settings(node="here"), self.reactor, Lag(self.reactor))
         self.engine = parts.engine = Slow(feed)  # type: ignore[assignment]
         self.addCleanup(self.drain, parts)
         return parts
@@ -96,6 +96,7 @@ class ConnectorTests(SynchronousTestCase):
         """A connector whose storage has not answered."""
         parts = self.make(feed)
         parts.start_storage()
+        parts.start_files()
         parts.open_sessions()
         return parts
 
@@ -119,6 +120,7 @@ class ConnectorTests(SynchronousTestCase):
         parts = self.make()
         self.engine.started.callback(self.storage)
         parts.start_storage()
+        parts.start_files()
         self.assertEqual(self.get(parts, "/readyz"), (503, "starting"))
         parts.open_sessions()
         self.assertEqual(self.get(parts, "/readyz"), (200, "ready"))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from msgspec import structs
@@ -28,6 +26,7 @@ from imd.status.memory import MemoryUserStatus
 from imd.status.redis import RedisUserStatus
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
+from tests.directories import directory
 
 POSTGRESQL = "postgresql://localhost/imd"
 
@@ -52,9 +51,7 @@ class Stored:
 class EnginesTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.reactor = MemoryReactorClock()
-        top = tempfile.TemporaryDirectory(prefix="imd-test-")
-        self.addCleanup(top.cleanup)
-        self.data = Path(top.name) / "data"
+        self.data = directory(self) / "data"
 
     def engine(self, **settings: Any) -> Engine:
         made = Settings(data=str(self.data), **settings)

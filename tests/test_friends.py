@@ -80,6 +80,16 @@ class FriendsTests(SynchronousTestCase):
         self.assertEqual(self.events(self.mallory), [])
         self.assertEqual((self.states(self.alice), self.states(self.bob)), ({}, {}))
 
+    def test_another_display_name_is_told_to_friends_and_to_nobody_else(self) -> None:
+        self.app.befriend(self.alice, self.bob)
+        self.mallory.call("friend.add", user="alice")
+        self.quiet()
+        self.alice.call("account.update", display="Alice of the Library")
+        self.assertEqual(self.events(self.bob), [("friend.changed", self.who(self.alice))])
+        self.assertEqual(self.events(self.alice) + self.events(self.mallory), [])
+        answer = self.bob.call("friend.list")
+        self.assertEqual([f["display"] for f in answer["data"]["items"]], ["Alice of the Library"])
+
     def test_a_declined_or_withdrawn_request_is_gone_on_both_sides(self) -> None:
         for verb, who, user in (("decline", self.bob, "alice"), ("remove", self.alice, "bob")):
             self.alice.call("friend.add", user="bob")

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Protocol
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 
 from tests.process import FAST, Server, reactor
@@ -51,9 +52,7 @@ async def say(port: int, *parts: bytes) -> bytes:
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), protocol)
     for part in parts:
         protocol.transport.write(part)
-        done: Deferred[None] = Deferred()
-        reactor.callLater(0.05, done.callback, None)
-        await done
+        await deferLater(reactor, 0.05, lambda: None)
     return await protocol.until
 
 

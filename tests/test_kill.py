@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
@@ -60,7 +59,6 @@ async def until(true: object, seconds: float = 20.0) -> None:
         await deferLater(reactor, 0.01, lambda: None)
 
 
-@pytest.mark.limit(60)
 async def test_two_users_chat_with_every_receipt(server: Server) -> None:
     conversation, clients = await friends(server, "alice", "bob")
     alice, bob = clients
@@ -74,7 +72,6 @@ async def test_two_users_chat_with_every_receipt(server: Server) -> None:
     await stopped(clients)
 
 
-@pytest.mark.limit(120)
 async def test_messages_survive_kills_at_random_moments(server: Server) -> None:
     conversation, clients = await friends(server, "alice", "bob")
     alice, bob = clients
@@ -96,7 +93,6 @@ async def test_messages_survive_kills_at_random_moments(server: Server) -> None:
     await stopped(clients)
 
 
-@pytest.mark.limit(60)
 async def test_a_thousand_messages_wait_for_a_user_who_is_away(server: Server) -> None:
     conversation, clients = await friends(server, "alice", "bob")
     alice, bob = clients

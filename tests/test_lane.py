@@ -34,6 +34,7 @@ class Outcomes:
 
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
+        self.in_doubt: set[str] = set()
         self.poison: list[str] = []
         self.given_up: list[list[str]] = []
         self.lane: Lane
@@ -41,6 +42,7 @@ class Outcomes:
     def committed(self, batch: Sequence[Pending], result: AppendResult) -> None:
         assert len(result.decisions) == len(batch)
         self.batches.append([pending.id for pending in batch])
+        self.in_doubt |= {pending.id for pending in batch if pending.in_doubt}
 
     def poisoned(self, pending: Pending) -> None:
         self.poison.append(pending.id)
@@ -192,6 +194,20 @@ class LaneTests(SynchronousTestCase):
             self.assertEqual(self.log.rows, list("abcde"))
             self.assertEqual(len(self.lane), 0)
             self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+
+    def test_what_was_tried_before_is_known_to_be_in_doubt_also_when_its_batch_is_halved(
+        self,
+    ) -> None:
+        self.make()
+        self.storage.fail("append")
+        self.put("a", "b")
+        self.put("!", body=b"poison")
+        self.clock.advance(0)
+        self.put("later")
+        self.clock.advance(0.05)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 1)
+        self.assertEqual(self.log.rows, ["a", "b", "later"])
+        self.assertEqual(self.outcomes.in_doubt, {"a", "b"})
 
     def test_a_lane_lives_on_after_a_defect_in_what_hears_of_it(self) -> None:
         self.make()

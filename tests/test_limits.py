@@ -46,7 +46,9 @@ class LimitsTests(SynchronousTestCase):
 
 class TableTests(LimitsTests):
     def test_every_limit_has_a_test(self) -> None:
-        import tests.test_limits_served  # noqa: F401
+        import tests.test_files_limits
+        import tests.test_limits_served
+        import tests.test_uploads  # noqa: F401
 
         fields = {field.name for field in msgspec.structs.fields(Limits)}
         self.assertEqual(set(TESTS), fields)
@@ -74,7 +76,7 @@ class SendingTests(LimitsTests):
             self.assertTrue(alice.wire.reading)
             alice.say(*[send(conversation, str(n)) for n in range(inflight, inflight + 10)])
             self.assertFalse(alice.wire.reading)
-            self.assertEqual(len(self.app.messaging._lanes[0]), inflight)
+            self.assertEqual(len(self.app.messaging.lanes[0]), inflight)
             self.answer_all()
             self.assertTrue(alice.wire.reading)
             seqs = [frame["seq"] for frame in alice.take("ack", "nack")]
@@ -166,7 +168,7 @@ class SendingTests(LimitsTests):
             self.assertTrue(bob.wire.reading)
             bob.say(*[send(conversation, str(n)) for n in range(5)])
             self.assertFalse(bob.wire.reading)
-            self.assertEqual(len(self.app.messaging._lanes[0]), pending)
+            self.assertEqual(len(self.app.messaging.lanes[0]), pending)
             self.answer_all()
             self.assertTrue(bob.wire.reading)
             self.assertEqual(len(bob.take("ack")), 5)

@@ -88,7 +88,6 @@ def resident(server: Server) -> int:
 
 
 @limits("paused_seconds")
-@pytest.mark.limit(120)
 async def test_twenty_megabytes_for_a_client_that_does_not_read_cost_no_memory(
     start: Start,
 ) -> None:
@@ -121,7 +120,6 @@ async def pushed(sender: Raw, conversation: int, count: int) -> None:
 
 
 @limits("paused_seconds")
-@pytest.mark.limit(60)
 async def test_a_client_that_never_reads_is_closed_and_catches_up_later(start: Start) -> None:
     server = await start(paused_seconds=1)
     alice, bob, conversation = await pair(server.port)

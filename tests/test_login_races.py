@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import tempfile
 from collections.abc import Coroutine
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,9 +16,11 @@ from imd.delivery import Delivery
 from imd.errors import Code, Refusal
 from imd.friends import Friends
 from imd.limits import Limits
+from imd.logins import Logins
 from imd.model import Identity
 from imd.registry import Registry
 from imd.routing import Routing
+from tests.directories import directory
 from tests.inline import open_storage
 
 ADDRESS = "127.0.0.1"
@@ -76,9 +76,7 @@ class SlowPasswords:
 
 class Races(SynchronousTestCase):
     def setUp(self) -> None:
-        top = tempfile.TemporaryDirectory()
-        self.addCleanup(top.cleanup)
-        self.storage = open_storage(Path(top.name))
+        self.storage = open_storage(directory(self))
         self.addCleanup(self.storage.close)
         self.passwords = SlowPasswords()
         self.sources = Sources()
@@ -92,7 +90,8 @@ class Races(SynchronousTestCase):
         clock, limits = Clock(), Limits()
         routing = Routing(Delivery(Registry()))
         friends = Friends(self.storage, routing, lambda token: None, clock, self.sources, limits)
-        return Accounts(self.storage, self.passwords, friends, routing, clock, self.sources, limits)
+        logins = Logins(self.storage, self.passwords, self.sources)
+        return Accounts(self.storage, logins, friends, routing, clock, self.sources, limits, {})
 
     def now(self, coro: Coroutine[Any, Any, Any]) -> Any:
         return self.successResultOf(Deferred.fromCoroutine(coro))

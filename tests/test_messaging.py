@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd import messaging, wire
 from imd.errors import Close, Code, Refusal
 from imd.limits import Limits
-from imd.model import Cursor, NewMessage
+from imd.model import Cursor, Device, NewMessage
 from tests.application import WALL, Application, Frame, Listener
 
 ALICE, BOB, MALLORY = 1, 2, 3
@@ -64,6 +64,12 @@ class MessagingTests(SynchronousTestCase):
             app.do(app.storage.create_user(user, name, "hash", WALL))
         self.befriend(BOB, CONV)
         self.messaging = app.messaging
+        for device, user in ((11, ALICE), (12, ALICE), (13, ALICE), (21, BOB), (31, MALLORY)):
+            row = Device(device, user, "", WALL, WALL)
+            add = app.storage.add_device(
+                row, b"%d" % device, verified="hash", limit=9, retire_before=0
+            )
+            app.do(add)
         self.alice = self.enter(Listener(ALICE, device=11))
         self.laptop = self.enter(Listener(ALICE, device=12))
         self.bob = self.enter(Listener(BOB, device=21))
@@ -95,7 +101,14 @@ class MessagingTests(SynchronousTestCase):
         body = wire.encode({"text": text})
         me = origin.identity
         message = NewMessage(
-            conversation, me.user.id, me.device, uuid.UUID(id).bytes, "text", body, file
+            conversation,
+            me.user.id,
+            me.device,
+            uuid.UUID(id).bytes,
+            "text",
+            body,
+            file,
+            me.session,
         )
         self.messaging.submit(origin, id, message)
         return id
@@ -173,6 +186,59 @@ class SendingTests(MessagingTests):
         self.assertEqual(codes, [None, Code.CONFLICT, Code.FORBIDDEN, Code.NO_FILE])
         self.assertEqual(self.mallory.settled[0]["code"], Code.FORBIDDEN)
         self.assertEqual(len(self.bob.pushed), 1)
+
+    def test_a_session_that_storage_knows_to_be_replaced_is_closed_without_an_answer(self) -> None:
+        self.make()
+        storage = self.app.storage
+        old = self.enter(Listener(ALICE, device=13, session=1))
+        for _ in range(2):
+            self.app.do(storage.open_session(b"13", WALL))
+        self.send("late", origin=old)
+        self.send("mine")
+        self.app.turn()
+        self.assertEqual((old.closed, old.settled), (Close.REPLACED, []))
+        self.assertEqual([frame["seq"] for frame in self.alice.settled], [1])
+        self.assertEqual([frame["body"]["text"] for frame in self.bob.pushed], ["mine"])
+
+    def test_a_session_whose_device_was_logged_out_elsewhere_is_closed_without_an_answer(
+        self,
+    ) -> None:
+        self.make(lane_batch=1)
+        self.app.do(self.app.storage.delete_device(ALICE, 11))
+        self.send("late")
+        self.send("later")
+        self.send("mine", origin=self.laptop)
+        self.app.turn()
+        self.assertEqual((self.alice.closed, self.alice.settled), (Close.BAD_CREDENTIALS, []))
+        self.assertEqual([frame["seq"] for frame in self.laptop.settled], [1])
+        self.assertEqual([frame["body"]["text"] for frame in self.bob.pushed], ["mine"])
+
+    def test_a_refusal_that_an_attempt_on_its_way_could_belie_is_left_to_a_newer_session(
+        self,
+    ) -> None:
+        self.make(lane_batch=2)
+        storage = self.app.storage
+        self.app.do(storage.open_session(b"13", WALL))
+        first = self.enter(Listener(ALICE, device=13, session=1))
+        storage.fail("append")
+        self.send("held up", origin=first)
+        self.send("bob's", origin=self.bob)
+        self.app.turn()
+        ((_, attempt),) = [call for call in storage.calls if call[0] == "append"]
+        self.send("later", origin=first)
+        remove = storage.befriend(ALICE, BOB, "remove", note="", conversation=CONV, at=WALL)
+        self.app.do(remove)
+        self.app.pass_seconds(1, 0.1)
+        self.assertEqual((first.closed, first.settled), (Close.STORAGE_UNAVAILABLE, []))
+        second = self.enter(Listener(ALICE, device=13, session=2))
+        self.app.do(storage.open_session(b"13", WALL))
+        self.send("held up", origin=second, id=str(uuid.UUID(bytes=attempt[0][0].id)))
+        self.app.turn()
+        self.assertEqual([frame["code"] for frame in second.settled], [Code.FORBIDDEN])
+        self.befriend(BOB, CONV)
+        self.app.do(storage.append(*attempt))
+        texts = [item["body"]["text"] for item in self.fetch()["items"]]
+        self.assertEqual((texts, second.closed), (["bob's"], None))
 
     def test_a_message_that_cannot_be_stored_is_refused_for_good(self) -> None:
         self.make()

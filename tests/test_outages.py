@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-import pytest
 import pytest_twisted
 
 from imd.sweep import INTERVAL
@@ -40,7 +39,6 @@ def said(lines: Sequence[str]) -> list[str]:
     return [line.partition("] ")[2] for line in lines]
 
 
-@pytest.mark.limit(120)
 async def test_without_postgresql_sends_wait_or_are_closed_and_are_delivered_afterwards(
     live: Live,
 ) -> None:
@@ -55,7 +53,6 @@ async def test_without_postgresql_sends_wait_or_are_closed_and_are_delivered_aft
         assert back == "PostgreSQL is back"
 
 
-@pytest.mark.limit(90)
 async def test_without_redis_messages_go_on(live: Live) -> None:
     report = await through(live, "Redis")
     assert not report.closes
@@ -67,7 +64,6 @@ async def test_without_redis_messages_go_on(live: Live) -> None:
         assert " is back after " in back
 
 
-@pytest.mark.limit(90)
 async def test_without_transfers_the_sweep_brings_messages(live: Live) -> None:
     report = await through(live, "transfers")
     assert not report.closes
@@ -79,7 +75,6 @@ async def test_without_transfers_the_sweep_brings_messages(live: Live) -> None:
         assert [line[:24] for line in said(log)[2:]] == ["attached to a transfer; "] * 2
 
 
-@pytest.mark.limit(90)
 async def test_what_a_frozen_transfer_keeps_is_brought_by_the_next_sweep(live: Live) -> None:
     report = await through(live, "one transfer")
     assert not report.closes
@@ -88,7 +83,6 @@ async def test_what_a_frozen_transfer_keeps_is_brought_by_the_next_sweep(live: L
     assert report.logs == [[], []], "its silence is not long enough for a word"
 
 
-@pytest.mark.limit(90)
 async def test_a_frozen_connector_holds_up_its_own_clients_and_nobody_elses_sends(
     live: Live,
 ) -> None:

@@ -50,8 +50,8 @@ def test_every_module_and_every_schema_is_in_it(wheel: zipfile.ZipFile) -> None:
 
 
 def test_the_plugin_is_in_it_and_leaves_twisted_alone(wheel: zipfile.ZipFile) -> None:
-    beside = [name for name in wheel.namelist() if name.startswith("twisted/")]
-    assert beside == ["twisted/plugins/imd_plugin.py"]
+    beside = {name for name in wheel.namelist() if name.startswith("twisted/")}
+    assert beside == {"twisted/plugins/imd_auth.py", "twisted/plugins/imd_plugin.py"}
 
 
 def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFile) -> None:
@@ -63,9 +63,11 @@ def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFi
         f"imd-{__version__}.dist-info",
     }
     data = [name for name in wheel.namelist() if name.startswith(f"imd-{__version__}.data/")]
+    names = ("grafana.json", "imd.toml", "prometheus-rules.yml")
+    config = [f"etc/imd/{name}" for name in names]
     units = [f"share/imd/systemd/{path.name}" for path in (ROOT / "etc" / "systemd").iterdir()]
     proxies = ["share/imd/haproxy/imd.cfg", "share/imd/nginx/imd.conf"]
-    files = sorted(["etc/imd/imd.toml", *proxies, *units])
+    files = sorted([*config, *proxies, *units])
     assert sorted(data) == [f"imd-{__version__}.data/data/{name}" for name in files]
 
 

@@ -30,9 +30,10 @@ class Model:
         }
         self.stored: dict[Key, Stored] = {}
         self.files = {(50, 1), (51, 2)}
+        self.sessions = {1: 0, 5: 2, 6: 0}
 
     def append(self, batch: Sequence[NewMessage], at: int) -> tuple[object, ...]:
-        decisions = decide(batch, self.logs, self.stored, self.files, at)
+        decisions = decide(batch, self.logs, self.stored, self.files, self.sessions, at)
         for m, decision in zip(batch, decisions, strict=True):
             if decision.outcome is Outcome.NEW:
                 old = self.logs[m.conversation]
@@ -47,11 +48,12 @@ def _batch(source: random.Random, ids: int) -> list[NewMessage]:
         NewMessage(
             source.choice(CONVERSATIONS),
             source.choice(USERS),
-            source.randint(1, 2**52 - 1),
+            source.choice((5, 6, 2**52 - 1)),
             source.randint(1, ids).to_bytes(16, "big"),
             source.choice(("text", "text", "file", 'a"b\\{}, NULL')),
             source.choice((b"", b"{}", b'{"a":"\\\\ \\u0000"}', bytes(range(256)))),
             source.choice(FILES),
+            source.randint(1, 3),
         )
         for _ in range(source.randint(1, 40))
     ]
@@ -61,10 +63,11 @@ async def _prepare(storage: PostgresStorage, postgres: Postgres, url: str) -> No
     for low, high, conversation in ((1, 2, 10), (1, 3, 11), (2, 3, 12)):
         await befriend(storage, low, high, conversation)
     files = "(50, 1, 1, '', true, 1), (51, 2, 1, '', true, 1), (52, 1, 1, '', false, 1)"
-    postgres.run(f"INSERT INTO file VALUES {files}", url.rpartition("/")[2])
+    devices = "(5, 1, '', '\\x05', 2, 1, 1), (6, 1, '', '\\x06', 0, 1, 1)"
+    for table, rows in (("file", files), ("device", devices)):
+        postgres.run(f"INSERT INTO {table} VALUES {rows}", url.rpartition("/")[2])
 
 
-@pytest.mark.limit(60)
 @pytest.mark.parametrize("ids", [3, 30, 3000])
 async def test_random_batches_are_decided_as_by_the_model(
     postgres: Postgres, store_url: str, ids: int

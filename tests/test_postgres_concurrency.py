@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from collections import defaultdict
 
-import pytest
-
 from imd.model import Appended, Cursor, NewMessage, Outcome
 from imd.storage.postgres import PostgresStorage
 from tests.postgres_parts import append, befriend, nodes, text, together
@@ -68,7 +66,6 @@ async def _log(storage: PostgresStorage, conversation: int) -> list[tuple[int, b
             return found
 
 
-@pytest.mark.limit(90)
 async def test_eight_writers_with_duplicates_leave_contiguous_logs_and_no_errors(
     postgres: Postgres, store_url: str
 ) -> None:
@@ -90,7 +87,6 @@ async def test_eight_writers_with_duplicates_leave_contiguous_logs_and_no_errors
     assert _troubles(postgres, since) == []
 
 
-@pytest.mark.limit(60)
 async def test_racing_replays_of_one_stream_keep_its_order(
     postgres: Postgres, store_url: str
 ) -> None:
@@ -147,7 +143,6 @@ async def test_cursors_end_at_the_greatest_values_whoever_wrote_them(
     assert _troubles(postgres, since) == []
 
 
-@pytest.mark.limit(60)
 async def test_whoever_polls_with_tokens_misses_no_commit_of_eight_writers(
     store_url: str,
 ) -> None:

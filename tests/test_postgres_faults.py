@@ -124,7 +124,6 @@ async def test_a_lost_answer_to_a_commit_is_unavailable_and_then_a_duplicate(
     assert [(d.outcome, d.seq) for d in decisions] == [(Outcome.DUPLICATE, 1), (Outcome.NEW, 2)]
 
 
-@pytest.mark.limit(60)
 @pytest.mark.parametrize("how", ["restart", "kill"])
 async def test_a_server_that_ends_and_comes_back_is_found_again(
     postgres: Postgres, store_url: str, how: str
@@ -147,7 +146,6 @@ async def test_a_server_that_ends_and_comes_back_is_found_again(
         assert storage.outages == 1
 
 
-@pytest.mark.limit(60)
 async def test_a_stopped_server_process_costs_its_call_the_deadline_and_no_more(
     postgres: Postgres, store_url: str
 ) -> None:
@@ -267,7 +265,6 @@ async def test_a_server_that_is_down_at_the_start_is_waited_for(
     await storage.stop()
 
 
-@pytest.mark.limit(60)
 async def test_a_server_that_accepts_and_says_nothing_is_given_up() -> None:
     hole = black_hole()
     storage = PostgresStorage(f"postgresql://imd@127.0.0.1:{hole.getHost().port}/x", "n", reactor)
@@ -412,7 +409,6 @@ class _Client:
         raise AssertionError(f"{code}: {reason}")
 
 
-@pytest.mark.limit(60)
 async def test_messages_sent_while_the_server_dies_are_acknowledged_once_and_in_order(
     postgres: Postgres, store_url: str
 ) -> None:

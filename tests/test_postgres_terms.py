@@ -17,7 +17,7 @@ from imd.errors import ConfigError
 from imd.storage import postgres_schema
 from imd.storage.postgres import PostgresStorage
 from imd.storage.postgres_address import Address
-from imd.storage.postgres_schema import LATEST
+from imd.storage.postgres_schema import LATEST, scripts
 from tests.postgres_parts import Pooler, append, befriend, nodes, reactor, text, together, until
 from tests.process import ROOT, environment
 from tests.servers import Postgres
@@ -318,8 +318,9 @@ def test_two_upgrades_at_once_are_one(database: str) -> None:
     said = [process.communicate(timeout=60) for process in running]
     assert [process.returncode for process in running] == [0, 0, 0], said
     lines = sorted(out for out, _ in said)
-    assert sum("applied 0001_start.sql (version 1)" in line for line in lines) == 1
-    assert sum("the schema is up to date" in line for line in lines) == 2
+    for number, (name, _) in enumerate(scripts(), 1):
+        assert sum(f"applied {name} (version {number})" in line for line in lines) == 1
+    assert all(f"(version {LATEST})" in line or "applied" in line for line in lines)
 
 
 async def test_migrate_takes_the_store_of_the_configuration_and_the_server_starts(
@@ -329,7 +330,8 @@ async def test_migrate_takes_the_store_of_the_configuration_and_the_server_start
     file.write_text(f'store = "{database}"\nunsafe-durability = false\n')
     file.chmod(0o600)
     assert command.main(["--config", str(file)]) == 0
-    assert capsys.readouterr().out == f"imd: applied 0001_start.sql (version {LATEST})\n"
+    said = [f"imd: applied {name} (version {n})\n" for n, (name, _) in enumerate(scripts(), 1)]
+    assert capsys.readouterr().out == "".join(said)
     async with nodes(database, 3) as storages:
         epochs = await together(*(storage.epoch() for storage in storages))
     assert len(set(epochs)) == 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
@@ -30,7 +29,6 @@ def named(*hops: str) -> dict[str, dict[str, str]]:
     return {"headers": {"X-Forwarded-For": ", ".join(hops)}}
 
 
-@pytest.mark.limit(60)
 async def test_one_connection_too_many_of_a_client_behind_a_proxy_is_closed_4505(
     server: Server,
 ) -> None:
@@ -46,7 +44,6 @@ async def test_one_connection_too_many_of_a_client_behind_a_proxy_is_closed_4505
         assert not live.closed.called
 
 
-@pytest.mark.limit(60)
 async def test_logins_are_limited_by_the_client_behind_a_proxy(server: Server) -> None:
     async def login(address: str) -> int:
         head = {"X-Forwarded-For": address}
@@ -57,7 +54,6 @@ async def test_logins_are_limited_by_the_client_behind_a_proxy(server: Server) -
     assert await login("203.0.113.8") == 401
 
 
-@pytest.mark.limit(60)
 async def test_a17_another_host_is_misdirected_and_a_named_one_is_not(server: Server) -> None:
     def ask(host: str) -> bytes:
         with socket.create_connection(("127.0.0.1", server.port), 10) as link:
@@ -68,7 +64,6 @@ async def test_a17_another_host_is_misdirected_and_a_named_one_is_not(server: Se
     assert await deferToThread(ask, "chat.example.org") == b"HTTP/1.1 200 OK"
 
 
-@pytest.mark.limit(60)
 async def test_the_proxy_protocol_tells_addresses_too() -> None:
     server = Server(config=LIMITS)
     server._options = (f"--listen=haproxy:tcp:{server.port}:interface=127.0.0.1",)

@@ -77,7 +77,6 @@ def start(script: str, cwd: Path, *arguments: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.limit(60)
 async def test_the_chat_of_the_readme_gets_its_echo_from_the_bot(
     server: Server, tmp_path: Path
 ) -> None:

@@ -15,28 +15,29 @@ from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
 from imd.interfaces import Entry
+from imd.status import redis_link
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import (
     Middle,
+    Stopwatch,
     TunedRedis,
     at,
     fails,
+    fails_at_once,
     logged,
     one_works,
     running,
     until_new,
+    until_out,
     until_up,
+    works,
 )
 from tests.servers import Redis
 
 reactor: Any = _reactor
 
-#: Seconds after which a call has failed, on a machine with other work to do.
+#: Seconds after which a call has failed.
 IN_TIME = 0.35
-#: Seconds for a call that is not even sent.
-AT_ONCE = 0.05
-#: Seconds after which an attempt to connect has failed, where it fails.
-NOTICED = 0.7
 
 
 @pytest.fixture
@@ -64,7 +65,7 @@ async def middle(empty_redis: Redis) -> AsyncIterator[Middle]:
     await between.stop()
 
 
-async def all_fail_at_once(status: RedisUserStatus) -> None:
+def all_fail_at_once(status: RedisUserStatus) -> None:
     """While it is known that Redis is away, calls cost nothing."""
     for call in (
         status.lookup([1]),
@@ -72,7 +73,7 @@ async def all_fail_at_once(status: RedisUserStatus) -> None:
         status.unregister(1, 11, 6),
         status.beat(),
     ):
-        assert await fails(call) < AT_ONCE
+        fails_at_once(call)
 
 
 async def test_a_stopped_redis_costs_nothing_and_is_used_again_when_it_returns(
@@ -82,11 +83,11 @@ async def test_a_stopped_redis_costs_nothing_and_is_used_again_when_it_returns(
         await one_works(status)
         mine.kill()
         assert await fails(status.lookup([1])) < IN_TIME
-        await deferLater(reactor, NOTICED, lambda: None)
-        await all_fail_at_once(status)
+        await until_out(status)
+        all_fail_at_once(status)
         await deferLater(reactor, 2.0, lambda: None)
         mine.start()
-        assert await until_up(status) < 2.0
+        await until_up(status)
         assert await status.beat() is False
         await one_works(status)
         assert status.counts.outages == 1
@@ -97,19 +98,19 @@ async def test_a_stopped_redis_costs_nothing_and_is_used_again_when_it_returns(
 async def test_a_redis_that_was_never_there_is_waited_for(mine: TunedRedis) -> None:
     mine.kill()
     status = RedisUserStatus(mine.url, "n1", reactor)
-    assert await fails(status.beat()) < AT_ONCE
+    fails_at_once(status.beat())
     status.start()
     try:
         assert await fails(status.beat()) < IN_TIME
-        await deferLater(reactor, NOTICED, lambda: None)
-        await all_fail_at_once(status)
+        await until_out(status)
+        all_fail_at_once(status)
         mine.start()
-        assert await until_up(status) < 2.0
+        await until_up(status)
         assert await status.beat() is False
         await one_works(status)
     finally:
         await status.stop()
-    await all_fail_at_once(status)
+    all_fail_at_once(status)
 
 
 @pytest.mark.parametrize("seconds", [0.8, 6.0])
@@ -122,13 +123,14 @@ async def test_a_frozen_redis_makes_three_calls_wait_and_no_more(
         try:
             began = reactor.seconds()
             for _ in range(3):
-                assert 0.2 < await fails(status.lookup([1])) < IN_TIME
-            await all_fail_at_once(status)
+                assert await fails(status.lookup([1])) < IN_TIME
+            assert status.counts.timeouts == 3
+            all_fail_at_once(status)
             await deferLater(reactor, seconds + began - reactor.seconds(), lambda: None)
-            await all_fail_at_once(status)
+            all_fail_at_once(status)
         finally:
             mine.resume()
-        assert await until_up(status) < 2.0
+        await until_up(status)
         await one_works(status)
         assert status.counts.timeouts == 3
         # A short freeze costs no connection, and so nobody has to register again.
@@ -141,11 +143,11 @@ async def test_a_redis_whose_clients_are_paused_is_used_again_afterwards(
     mine: TunedRedis, kind: str
 ) -> None:
     async with running("n1", url=mine.url) as (status,):
-        assert mine.ask(f"CLIENT PAUSE 1500 {kind}") == "+OK"
+        assert mine.ask(f"CLIENT PAUSE 2500 {kind}") == "+OK"
         waits = [Deferred.fromCoroutine(fails(status.register(1, n, 5))) for n in range(1, 50)]
         assert max(await gatherResults(waits)) < IN_TIME
-        await all_fail_at_once(status)
-        assert await until_up(status) < 3.5
+        all_fail_at_once(status)
+        await until_up(status)
         await one_works(status)
         assert (status.counts.connects, status.counts.outages) == (1, 1)
 
@@ -182,16 +184,20 @@ async def test_a_late_answer_of_a_beat_is_not_taken_for_that_of_the_next(
         assert status.counts.connects == 1
 
 
-async def test_a_slow_redis_is_as_good_as_one_in_time(middle: Middle) -> None:
+async def test_a_slow_redis_is_as_good_as_one_in_time(
+    middle: Middle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Enough for an answer that is late on purpose, and by whatever else the machine does.
+    monkeypatch.setattr(redis_link, "DEADLINE", 2.0)
     async with running("n1", url=at(middle.port)) as (status,):
         middle.delay = 0.1
         await one_works(status)
-        middle.delay = 0.5
-        for _ in range(3):
-            assert await fails(status.lookup([1])) < IN_TIME
-        await all_fail_at_once(status)
+        middle.delay = 4.0
+        calls = [Deferred.fromCoroutine(fails(status.lookup([1]))) for _ in range(3)]
+        assert max(await gatherResults(calls)) < 2.1
+        all_fail_at_once(status)
         middle.delay = 0.0
-        assert await until_up(status) < 2.0
+        await until_up(status)
         await one_works(status)
 
 
@@ -229,26 +235,22 @@ async def test_whatever_is_answered_nobody_waits_and_it_heals(
         middle.instead, middle.hang_up = answer, hang_up
         for _ in range(3):
             for call in (status.lookup([1, 2]), status.register(2, 21, 5), status.beat()):
-                began = reactor.seconds()
-                with contextlib.suppress(Unavailable):
+                with Stopwatch() as watch, contextlib.suppress(Unavailable):
                     # What looks like an answer is one: nobody is there.
                     assert not await call
-                assert reactor.seconds() - began < IN_TIME
+                assert watch.seconds < IN_TIME
         middle.instead, middle.hang_up = None, False
         # An answer that is half there is waited for like one that is not.
-        await until_up(status, 6.0)
+        await until_up(status)
         await until_right(status)
 
 
 async def until_right(status: RedisUserStatus) -> None:
     """Answers that were on their way are through; then every call does what it should."""
-    began = reactor.seconds()
     while True:
-        try:
-            return await one_works(status)
-        except (AssertionError, Unavailable):
-            assert reactor.seconds() - began < 6
-            await deferLater(reactor, 0.05, lambda: None)
+        with contextlib.suppress(AssertionError, Unavailable):
+            return await works(status)
+        await deferLater(reactor, 0.05, lambda: None)
 
 
 async def test_a_full_redis_refuses_to_register_and_does_the_rest(told: list[str]) -> None:
@@ -259,7 +261,7 @@ async def test_a_full_redis_refuses_to_register_and_does_the_rest(told: list[str
             await status.register(1, 11, 5)
             assert server.ask("CONFIG SET maxmemory 1") == "+OK"
             for _ in range(4):
-                assert await fails(status.register(1, 11, 6)) < 0.1
+                await fails(status.register(1, 11, 6))
             assert server.ask("CONFIG SET maxmemory 0") == "+OK"
             await status.register(1, 11, 6)
             assert await status.lookup([1]) == (Entry(1, 11, 6, "n1"),)
@@ -277,11 +279,11 @@ async def test_a_replica_is_not_taken_and_a_demoted_master_is_left(
     async with running("n1", url=mine.url) as (status,):
         assert mine.ask(f"REPLICAOF 127.0.0.1 {redis.port}") == "+OK"
         await fails(status.register(1, 11, 5))
-        await deferLater(reactor, NOTICED, lambda: None)
-        await all_fail_at_once(status)
+        await until_out(status)
+        all_fail_at_once(status)
         assert "it is not a master" in told[0] or "LOADING" in told[0]
         assert mine.ask("REPLICAOF NO ONE") == "+OK"
-        assert await until_up(status) < 2.0
+        await until_up(status)
         assert await status.beat() is False
         await one_works(status)
 
@@ -307,9 +309,9 @@ async def test_stop_interrupts_whatever_goes_on(mine: TunedRedis) -> None:
             status.start()
             waiting = Deferred.fromCoroutine(fails(status.beat()))
             await deferLater(reactor, pause, lambda: None)
-            began = reactor.seconds()
-            await status.stop()
-            assert reactor.seconds() - began < 0.1
+            with Stopwatch() as watch:
+                await status.stop()
+            assert watch.seconds < 0.1
             assert await waiting < IN_TIME
         mine.start()
 
@@ -355,7 +357,7 @@ async def test_without_the_right_password_and_rights_it_is_out_and_no_password_i
         status = RedisUserStatus(f"redis://{login}127.0.0.1:{server.port}", "n1", reactor)
         status.start()
         assert await fails(status.beat()) < IN_TIME
-        await deferLater(reactor, NOTICED, lambda: None)
+        await until_out(status)
         await status.stop()
     finally:
         server.close()

@@ -12,6 +12,7 @@ from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
 from imd.interfaces import Entry
+from imd.status import redis_dial
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import Middle, Sentinel, TunedRedis, fails, logged, running, until_up
 
@@ -80,7 +81,6 @@ async def until_registered(status: RedisUserStatus, master: TunedRedis) -> None:
         await deferLater(reactor, 0.1, lambda: None)
 
 
-@pytest.mark.limit(60)
 @pytest.mark.parametrize("hurt", ["kill", "pause"])
 async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: str) -> None:
     await cluster.until_agreed()
@@ -88,11 +88,9 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
         await status.register(1, 11, 5)
         assert cluster.master.ask("HEXISTS imd:u:1 11") == ":1"
         getattr(cluster.master, hurt)()
-        began = reactor.seconds()
         await fails(status.lookup([1]))
         assert cluster.replica.ask("FLUSHALL").startswith("-READONLY")
         await until_registered(status, cluster.replica)
-        assert reactor.seconds() - began < 20
         assert cluster.replica.ask("ROLE") == "*3"
         if hurt == "kill":
             cluster.master.start()
@@ -104,7 +102,6 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
             await deferLater(reactor, 0.1, lambda: None)
 
 
-@pytest.mark.limit(60)
 async def test_a_change_of_masters_in_good_order_is_followed(cluster: Cluster) -> None:
     await cluster.until_agreed()
     async with running("n1", url=cluster.url) as (status,):
@@ -116,7 +113,11 @@ async def test_a_change_of_masters_in_good_order_is_followed(cluster: Cluster) -
         await until_registered(status, cluster.replica)
 
 
-async def test_dead_silent_and_mistaken_sentinels_are_passed_over(cluster: Cluster) -> None:
+async def test_dead_silent_and_mistaken_sentinels_are_passed_over(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Enough for those that are not silent.
+    monkeypatch.setattr(redis_dial, "SENTINEL_SECONDS", 2.0)
     await cluster.until_agreed()
     dead, silent, good = cluster.sentinels
     dead.kill()

@@ -18,6 +18,7 @@ from twisted.internet.ssl import (
 )
 from twisted.internet.task import deferLater
 
+from imd.status import redis_dial
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import Middle, fails, logged, one_works, running
 from tests.servers import Redis
@@ -73,6 +74,13 @@ async def middle(redis: Redis, pem: Path, clients: Names | None = None) -> Middl
     made = Middle(redis, options)
     await made.start()
     return made
+
+
+@pytest.fixture(autouse=True)
+def _no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What refuses a connection is the certificate, and not how long its check takes."""
+    for name in ("CONNECT_SECONDS", "SENTINEL_SECONDS"):
+        monkeypatch.setattr(redis_dial, name, 10.0)
 
 
 async def refused(url: str) -> str:

@@ -131,7 +131,7 @@ async def test_d7_thousands_of_closed_connections_leave_no_memory_and_no_work(
     assert after - before < 1500, f"{after - before} KiB more after 300 connections"
 
 
-@pytest.mark.limit(20)
+@pytest.mark.limit(40)
 async def test_d8_a_peer_that_falls_silent_is_noticed(server: Server) -> None:
     await server.kill()
     config = server.directory / "imd.toml"

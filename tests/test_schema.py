@@ -104,7 +104,7 @@ def test_the_openapi_document_is_valid() -> None:
 
 def test_every_method_has_its_path_its_parameters_and_its_result() -> None:
     paths = {f"/v1/{name}" for name in METHODS}
-    assert set(HTTP["paths"]) == paths | {"/healthz", "/readyz"}
+    assert set(HTTP["paths"]) == paths | {"/v1/files/{file}", "/healthz", "/readyz"}
     for name, method in METHODS.items():
         post = HTTP["paths"][f"/v1/{name}"]["post"]
         schema = post["requestBody"]["content"]["application/json"]["schema"]

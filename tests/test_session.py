@@ -220,7 +220,7 @@ class SendTests(SynchronousTestCase):
         body = Raw(b'{ "text": "h\\u0069" }')
         effects = ready().receive(send(id=UUID.upper(), body=body))
         uuid = bytes.fromhex(UUID.replace("-", ""))
-        message = NewMessage(7, 11, 3, uuid, "text", b'{"text":"hi"}')
+        message = NewMessage(7, 11, 3, uuid, "text", b'{"text":"hi"}', session=5)
         self.assertEqual(effects, (Submit(UUID.upper(), message),))
 
     def test_a_file_is_submitted_with_its_id(self) -> None:

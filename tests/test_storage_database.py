@@ -8,7 +8,6 @@ import sqlite3
 import stat
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +17,7 @@ from imd.errors import ConfigError
 from imd.storage import database
 from imd.storage.database import NAME, Lock, connect, open_database, schema
 from imd.storage.sqlite import SqliteStorage
+from tests.directories import directory
 from tests.inline import new_epoch
 
 #: The first version of a schema that is not ours.
@@ -36,9 +36,7 @@ class Case(SynchronousTestCase):
     """With a directory."""
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = Path(directory.name) / "data"
+        self.directory = directory(self) / "data"
         self.path = self.directory / NAME
 
     def make(self) -> sqlite3.Connection:

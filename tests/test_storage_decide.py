@@ -9,8 +9,15 @@ from imd.model import Appended, NewMessage, Outcome
 from imd.storage.decide import Key, Log, Stored, decide
 
 NOW = 1_790_000_000_000
-FORBIDDEN, CONFLICT, NO_FILE = (
-    Appended(outcome) for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE)
+FORBIDDEN, CONFLICT, NO_FILE, REPLACED, REVOKED = (
+    Appended(outcome)
+    for outcome in (
+        Outcome.FORBIDDEN,
+        Outcome.CONFLICT,
+        Outcome.NO_FILE,
+        Outcome.REPLACED,
+        Outcome.REVOKED,
+    )
 )
 
 
@@ -37,14 +44,45 @@ class DecideTests(SynchronousTestCase):
         *batch: NewMessage,
         known: dict[Key, Stored] | None = None,
         files: frozenset[tuple[int, int]] = frozenset(),
+        newest: int = 0,
     ) -> list[Appended]:
         logs = {7: Log(5, True, (1, 2)), 8: Log(2, False, (1, 3))}
-        return list(decide(batch, logs, known or {}, files, NOW))
+        return list(decide(batch, logs, known or {}, files, {3: newest}, NOW))
 
     def test_new_messages_count_on_from_the_last_seq(self) -> None:
         self.assertEqual(
             self.decide(message(1), message(1, sender=2), message(2)),
             [Appended(Outcome.NEW, seq, NOW, (1, 2)) for seq in (6, 7, 8)],
+        )
+
+    def test_an_older_session_of_the_device_stores_nothing_more_and_hears_of_what_is_stored(
+        self,
+    ) -> None:
+        newer = structs.replace(message(2), session=5)
+        closed = message(4, conversation=8)
+        batch = [message(1), message(2), newer, message(2), message(3), closed]
+        self.assertEqual(
+            self.decide(*batch, known=stored(1, 4), newest=5),
+            [
+                Appended(Outcome.DUPLICATE, 4, NOW - 9),
+                REPLACED,
+                Appended(Outcome.NEW, 6, NOW, (1, 2)),
+                Appended(Outcome.DUPLICATE, 6, NOW),
+                REPLACED,
+                REPLACED,
+            ],
+        )
+
+    def test_a_device_that_is_gone_stores_nothing_more_and_hears_of_what_is_stored(self) -> None:
+        batch = [structs.replace(message(n), device=4) for n in (1, 2)]
+        self.assertEqual(
+            self.decide(*batch, message(3), batch[1], known=stored(1, 4)),
+            [
+                Appended(Outcome.DUPLICATE, 4, NOW - 9),
+                REVOKED,
+                Appended(Outcome.NEW, 6, NOW, (1, 2)),
+                REVOKED,
+            ],
         )
 
     def test_empty_batch_has_no_decisions(self) -> None:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import queue
 import sqlite3
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -17,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.errors import Code, Refusal, Unavailable
 from imd.storage import jobs
 from imd.storage.jobs import InlineJobs, Job, ThreadJobs, transact
+from tests.directories import directory
 
 Call = Callable[[sqlite3.Connection], Any]
 
@@ -69,9 +68,7 @@ class Case(SynchronousTestCase):
     """With a database of one table of numbers."""
 
     def setUp(self) -> None:
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.path = Path(directory.name) / "db"
+        self.path = directory(self) / "db"
         self.db = self.connect()
         self.db.execute("CREATE TABLE t (n INTEGER PRIMARY KEY CHECK (n >= 0))")
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-import pytest
 import pytest_twisted
 
 from imd.interfaces import Storage
 from tests.contracts.storage import StorageContract
-from tests.contracts.storage_parts import NOW, PutFile
 from tests.postgres_parts import nodes
 from tests.servers import Postgres
 
@@ -21,18 +19,6 @@ async def storage(postgres: Postgres, store_url: str) -> AsyncIterator[Storage]:
     postgres.run(f"ALTER DATABASE {name} SET synchronous_commit = off")
     async with nodes(store_url, unsafe=True) as (opened,):
         yield opened
-
-
-@pytest.fixture
-def put_file(postgres: Postgres, store_url: str) -> PutFile:
-    """Enters files behind the back of the storage."""
-
-    async def put(file: int, owner: int, complete: bool) -> None:
-        sql = "INSERT INTO file (id, owner, size, sha256, complete, created) VALUES "
-        row = f"({file}, {owner}, 1, '', {complete}, {NOW})"
-        postgres.run(sql + row, store_url.rpartition("/")[2])
-
-    return put
 
 
 class TestPostgresStorage(StorageContract):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import AsyncIterator
+import tempfile
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,9 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from imd.interfaces import Storage
-from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract
-from tests.contracts.storage_parts import NOW, PutFile
+from tests.directories import MEMORY
 from tests.inline import new_epoch
 
 reactor: Any = _reactor
@@ -25,31 +24,21 @@ def _never(what: str) -> None:
     raise AssertionError(what)
 
 
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """Where the database is."""
+    with tempfile.TemporaryDirectory(prefix="imd-test-", dir=MEMORY) as top:
+        yield Path(top)
+
+
 @pytest_twisted.async_yield_fixture()
-async def storage(tmp_path: Path) -> AsyncIterator[Storage]:
+async def storage(directory: Path) -> AsyncIterator[Storage]:
     """An empty one with its threads."""
     opened = SqliteStorage.open_threaded(
-        tmp_path, new_epoch=new_epoch, reactor=reactor, broken=_never
+        directory, new_epoch=new_epoch, reactor=reactor, broken=_never
     )
     yield opened
     opened.close()
-
-
-@pytest.fixture
-def put_file(tmp_path: Path) -> PutFile:
-    """Enters files behind the back of the storage."""
-
-    async def put(file: int, owner: int, complete: bool) -> None:
-        db = sqlite3.connect(tmp_path / NAME)
-        with db:
-            db.execute(
-                "INSERT INTO file (id, owner, size, sha256, complete, created) "
-                "VALUES (?, ?, 1, '', ?, ?)",
-                (file, owner, complete, NOW),
-            )
-        db.close()
-
-    return put
 
 
 class TestSqliteStorage(StorageContract):

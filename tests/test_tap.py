@@ -58,7 +58,7 @@ def test_the_tree_starts_with_storage_and_ends_with_the_listener_and_nothing_is_
     service = makeService(options(f"--data={tmp_path / 'data'}", "--listen=tcp:8080"), clock)
     assert IService.providedBy(service)
     names = [child.name for child in service.children]  # type: ignore[attr-defined]
-    assert names[1:-1] == ["storage", "passwords", "sessions", "listener"]
+    assert names[1:-1] == ["lag", "storage", "passwords", "files", "sessions", "listener"]
     assert clock.tcpServers == []
     assert clock.getDelayedCalls() == []
     assert list(tmp_path.iterdir()) == []

@@ -15,8 +15,6 @@ from imd.client import Client
 from tests.process import Server
 from tests.terminal import Terminal, imd, terminal_environment
 
-pytestmark = pytest.mark.limit(120)
-
 
 @pytest_twisted.async_yield_fixture()
 async def server() -> AsyncIterator[Server]:

@@ -21,7 +21,6 @@ from tests.process import Server, reactor
 from tests.terminal import imd, terminal_environment
 
 ID = "0191AAAA-0000-7000-8000-0000000000FF"
-pytestmark = pytest.mark.limit(120)
 
 
 class Shell:

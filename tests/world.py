@@ -50,6 +50,7 @@ from imd.model import Head, Identity
 from imd.online import Online
 from imd.registry import Registry
 from imd.routing import Routing
+from tests.directories import MEMORY
 from tests.inline import open_storage
 
 WALL = 1_790_000_000_000
@@ -356,7 +357,7 @@ class World:
     """Alice and Bob, friends, with some devices each, and Mallory, a friend of nobody."""
 
     def __init__(self, devices: int = 2, limits: Limits | None = None) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="imd-world-")
+        self._directory = tempfile.TemporaryDirectory(prefix="imd-world-", dir=MEMORY)
         self.limits = limits or Limits(syncs=100)
         self.clock = Clock()
         self.ids = itertools.count(1)

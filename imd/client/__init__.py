@@ -12,7 +12,7 @@ What it guarantees is in ``Client``; how, in ``imd.client.rules``.
 """
 
 from imd.client.client import Client
-from imd.client.errors import ClientError, Disconnected, LoginFailed, Refused, StoreError
+from imd.client.errors import ClientError, Damaged, Disconnected, LoginFailed, Refused, StoreError
 from imd.client.running import run
 from imd.client.store import ClientStore, MemoryStore, SqliteStore
 from imd.client.values import Conversation, Message, Peer, Sent
@@ -22,6 +22,7 @@ __all__ = (
     "ClientError",
     "ClientStore",
     "Conversation",
+    "Damaged",
     "Disconnected",
     "LoginFailed",
     "MemoryStore",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
 from typing import Any, TypeVar
 
 import msgspec
@@ -16,6 +17,7 @@ from imd.client import effects, system
 from imd.client.connection import endpoint_of
 from imd.client.conversations import Repair, received
 from imd.client.errors import Disconnected, Refused
+from imd.client.files import Files
 from imd.client.friends import Friends
 from imd.client.inbox import Inbox, call_back
 from imd.client.link import Link, Surroundings
@@ -94,6 +96,9 @@ class Client:
         #: ``new``, ``connecting``, ``ready``, ``waiting`` (to connect again) or ``stopped``.
         self.state = "new"
         self.friends = Friends(self)
+        self.files = Files(
+            self, url, around.endpoint, reactor, lambda: self._link.rules.token, chance
+        )
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._inbox = Inbox(self._wanted, self._handled)
         self._sends: dict[str, list[Deferred[Sent]]] = {}
@@ -187,10 +192,20 @@ class Client:
         return self._send(conversation, "text", wire.encode(wire.TextBody(text)), id)
 
     def send_file(
-        self, conversation: int, file: wire.FileBody, *, id: str | None = None
+        self, conversation: int, file: wire.FileBody | str | PathLike[str], *, id: str | None = None
     ) -> Deferred[Sent]:
-        """Send a file that was uploaded already (``file.slot``); otherwise as ``send``."""
-        return self._send(conversation, "file", wire.encode(file), id)
+        """Send a file that ``files.upload`` brought, or upload it first; otherwise as ``send``.
+
+        Only a file that was brought is in the outbox: an upload ends with the program.
+        """
+        if isinstance(file, wire.FileBody):
+            return self._send(conversation, "file", wire.encode(file), id)
+        uploading = Deferred.fromCoroutine(self.files.upload(file))
+        return uploading.addCallback(lambda body: self.send_file(conversation, body, id=id))
+
+    async def fetch_file(self, message: Message, path: str | PathLike[str]) -> None:
+        """Download the file of a message; see ``files.fetch``."""
+        await self.files.fetch(wire.decode_file(message.body), path)
 
     def reply(self, message: Message, text: str, n: int = 0) -> Deferred[Sent]:
         """Send the ``n``-th answer to ``message``; repeated, it is still one message.

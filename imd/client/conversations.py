@@ -299,8 +299,10 @@ class Conversations:
         mine = self._all[message.conversation]
         if not mine.handled < message.seq <= mine.have:
             return
-        mine.handled = message.seq
-        if mine.known > mine.have and mine.have - mine.handled <= self._repair.unhandled // 2:
+        full, mine.handled = self._full(mine), message.seq
+        room = mine.have - mine.handled <= self._repair.unhandled // 2
+        # A hole that is young, or was fetched in vain, has its time already (R3).
+        if room and mine.known > mine.have and (full or mine.id not in self._gaps):
             self._fetch_soon(mine)
         # My own messages need no mark; the next one of the others will cover them.
         if message.sender != self.me:

@@ -4,6 +4,7 @@
 - ``LoginFailed``: it does not let us in.
 - ``Disconnected``: a request was not answered because the connection ended, or the client
   was stopped.  A message that was being sent is not lost by that: it stays in the outbox.
+- ``Damaged``: the bytes of a file are not those that were sent.
 - ``StoreError``: the client's own file cannot be used.
 """
 
@@ -37,6 +38,10 @@ class LoginFailed(ClientError):
 
 class Disconnected(ClientError):
     """The connection ended before the answer came, or the client is not running."""
+
+
+class Damaged(ClientError):
+    """A file has other bytes than its message says."""
 
 
 class StoreError(ClientError):

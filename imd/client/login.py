@@ -13,6 +13,8 @@ from imd.errors import Close, Code
 #: R9: the delay before attempt n is at most this base to the power n, and the longest one.
 BACKOFF_BASE = 1.7
 BACKOFF_LONGEST = 60.0
+#: Seconds to stay away at least after too many messages (4006, protocol §9).
+ABUSIVE_WAIT = 30.0
 #: From this power on the delay is the longest one; further counting would only overflow.
 _ATTEMPTS = 64
 
@@ -87,6 +89,8 @@ class Entrance:
                 return Reconnect(0.0)
             return Stop(code, name, reason)
         delay = min(BACKOFF_LONGEST, BACKOFF_BASE**self._attempts) * random
+        if code == Close.ABUSIVE_RATE:
+            delay += ABUSIVE_WAIT
         self._attempts = min(self._attempts + 1, _ATTEMPTS)
         return Reconnect(delay if retry_ms is None else retry_ms / 1000)
 

@@ -88,6 +88,11 @@ class Rules:
         self._waits: dict[int | str, float] = {}
         self._reset()
 
+    @property
+    def token(self) -> str | None:
+        """What this installation logs in with; a credential."""
+        return self._entrance.token
+
     def _reset(self) -> None:
         """Forget the session."""
         self.online = False

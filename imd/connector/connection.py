@@ -8,7 +8,7 @@ that follow, and the socket is not read, so that at most one read of the socket 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import UNSET
@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from imd import wire
+from imd.connector.traffic import Traffic
 from imd.effects import (
     Advance,
     Authenticate,
@@ -67,6 +68,7 @@ class Connection:
         "_session",
         "_socket",
         "_timer",
+        "_traffic",
         "_waiters",
     )
     _log = Logger()
@@ -81,6 +83,7 @@ class Connection:
         self._out: list[bytes] | None = None
         self._waiters: list[Deferred[bool]] | None = None
         self._timer: IDelayedCall | None = None
+        self._traffic = Traffic(hub.clock.seconds())
         self._pumping = False
         self._reading = True
         # Whether more came at once than a client that keeps to its window has to say.
@@ -97,6 +100,7 @@ class Connection:
         except wire.NotJson as error:
             self._perform(session.not_json(str(error)))
             return
+        self._traffic.heard(len(payload), len(frames))
         if self._inbox is None:
             self._inbox = deque(frames)
         else:
@@ -125,10 +129,10 @@ class Connection:
         self._pump()
         self._set_reading(self._inbox is None)
 
-    def lost(self) -> None:
-        """The connection is gone."""
+    def lost(self, code: int | None = None) -> None:
+        """The connection is gone; ``code`` is what the client closed it with."""
         self._session.lost()
-        self._hub.leave(self)
+        self._hub.leave(self, self._traffic, code)
         self._inbox = self._out = None
         self._stop_timer()
         self._release(False)
@@ -138,9 +142,7 @@ class Connection:
         if self._flooding and self._inbox is None:
             self._flooding = False
             self._session.drained()
-        effects = self._session.tick(now)
-        if effects:
-            self._perform(effects)
+        self._perform(self._session.tick(now))
 
     @property
     def writing(self) -> bool:
@@ -218,10 +220,12 @@ class Connection:
             _PERFORM[type(effect)](self, effect)
 
     def _perform_reply(self, effect: Reply) -> None:
+        if effect.code is not None:
+            self._hub.refused[effect.code] += 1
         self.reply(effect.frame)
 
     def _perform_authenticate(self, effect: Authenticate) -> None:
-        self._spawn(self._log_in(effect.hello), "login")
+        spawn(self._log_in(effect.hello), self._log, "login")
 
     def _perform_submit(self, effect: Submit) -> None:
         self._hub.messaging.submit(self, effect.id, effect.message)
@@ -230,7 +234,7 @@ class Connection:
         self._hub.messaging.mark(effect.cursor)
 
     def _perform_request(self, effect: Request) -> None:
-        self._spawn(self._answer(effect.frame), "request")
+        spawn(self._answer(effect.frame), self._log, "request")
 
     def _perform_pong(self, effect: Pong) -> None:
         hub = self._hub
@@ -239,18 +243,16 @@ class Connection:
         self.reply(wire.encode(pong))
 
     def _perform_refresh(self, effect: Refresh) -> None:
-        self._spawn(self._refresh(effect.conversations), "refresh")
+        spawn(self._refresh(effect.conversations), self._log, "refresh")
 
     def _perform_close(self, effect: CloseWith) -> None:
         retry = self._hub.returns.after(effect.code) if effect.retry is None else effect.retry
         if retry is not None:
             self.reply(wire.encode(wire.Bye(effect.code, retry)))
         self.flush()
+        self._traffic.code = effect.code
         self._hub.retire(self)
         self._socket.disconnect(effect.code, effect.reason)
-
-    def _spawn(self, coro: Coroutine[Any, Any, None], what: str) -> None:
-        spawn(coro, self._log, what)
 
     async def _log_in(self, hello: wire.Hello) -> None:
         session, hub = self._session, self._hub
@@ -295,7 +297,8 @@ class Connection:
                 self.reply(await self._reply_to(frame))
         except Exception as error:
             refusal = self._refusal(error)
-            self.reply(wire.encode(wire.Error(refusal.code, refusal.message, frame.req)))
+            answer = wire.Error(refusal.code, refusal.message, frame.req)
+            self._perform_reply(Reply(wire.encode(answer), refusal.code))
         self._session.answered()
         self._pump()
 
@@ -377,8 +380,10 @@ class Connection:
 
     def flush(self) -> None:
         """Send what waits."""
-        out, self._out = self._out, None
-        for payload in wire.batches(out or ()):
+        out, self._out = self._out or (), None
+        self._traffic.frames_out += len(out)
+        for payload in wire.batches(out):
+            self._traffic.bytes_out += len(payload)
             self._socket.transmit(payload)
 
 

@@ -6,7 +6,6 @@ import html
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 from twisted.logger import Logger
 from twisted.web.http import Request
@@ -16,21 +15,24 @@ from zope.interface import implementer
 
 from imd import wire
 from imd.accounts import Accounts
+from imd.connector.answers import (
+    HEADERS,
+    RETRY_AFTER,
+    Answer,
+    address,
+    bearer,
+    defect,
+    refused,
+    require,
+    unavailable,
+    write_error,
+)
+from imd.connector.files import PREFIX, FilesPort
 from imd.connector.pages import Page, serve
-from imd.errors import STATUS, Code, Refusal, Unavailable
+from imd.errors import Code, Refusal, Unavailable
 from imd.methods import METHODS, LoggedIn
 from imd.tasks import spawn
 
-#: Seconds after which to come back, where we do not know better.
-RETRY_AFTER = 5
-
-_HEADERS = {
-    b"Cache-Control": b"no-store",
-    b"X-Content-Type-Options": b"nosniff",
-    b"Referrer-Policy": b"no-referrer",
-    b"Content-Security-Policy": b"default-src 'none'; frame-ancestors 'none'",
-    b"Server": b"imd",
-}
 _CLOSED = """<!doctype html>
 <html lang="en">
 <meta charset="utf-8">
@@ -41,16 +43,6 @@ _CLOSED = """<!doctype html>
 <p>The server cannot let anybody in yet: {reason}. This page tries again by itself.</p>
 </html>
 """
-
-
-class Answer(Exception):
-    """Ends the handling of a request with a status and an error object."""
-
-    def __init__(self, status: int, refusal: Refusal, headers: dict[bytes, bytes] | None = None):
-        super().__init__(str(refusal))
-        self.status = status
-        self.refusal = refusal
-        self.headers = headers or {}
 
 
 @implementer(IResource)
@@ -72,8 +64,10 @@ class Front(Resource):
         ready: Callable[[], str | None],
         crowded: Callable[[str], bool],
         pages: Mapping[bytes, Page],
+        files: FilesPort,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        self._files = files
         self._accounts = accounts
         self._websocket = websocket
         self._ready = ready
@@ -88,27 +82,29 @@ class Front(Resource):
         """Find what serves the path."""
         if request.path == b"/ws":
             return self._websocket.render(request)
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             request.setHeader(name, value)
         try:
             return self._render(request)
         except Answer as answer:
-            return _error(request, answer)
+            return write_error(request, answer)
 
     def _render(self, request: Request) -> Any:
-        if self._crowded(_address(request)):
+        if self._crowded(address(request)):
             limit = Refusal(Code.LIMIT, "too many connections from this address")
             raise Answer(503, limit, {b"Retry-After": b"%d" % RETRY_AFTER})
         if request.path in self._pages:
-            _require(request, b"GET", b"HEAD")
+            require(request, b"GET", b"HEAD")
             return serve(request, self._pages[request.path])
         if request.path in self._probes:
-            _require(request, b"GET", b"HEAD")
+            require(request, b"GET", b"HEAD")
             return self._probes[request.path](request)
+        if request.path.startswith(PREFIX):
+            return self._files.render(request)
         method = request.path.removeprefix(b"/v1/").decode("latin-1")
         if not request.path.startswith(b"/v1/") or method not in METHODS:
             raise Answer(404, Refusal(Code.NOT_FOUND, "there is nothing here"))
-        _require(request, b"POST")
+        require(request, b"POST")
         gone: list[Any] = []
         request.notifyFinish().addErrback(gone.append)
         spawn(self._serve(request, method, gone), self._log, "HTTP request")
@@ -139,7 +135,7 @@ class Front(Resource):
                 # Nobody was there to take the token, and the device would fill a place.
                 await self._accounts.forget(result.user.id, result.device)
         except Answer as answer:
-            body = _error(request, answer)
+            body = write_error(request, answer)
         if not gone:
             request.write(body)
             request.finish()
@@ -149,18 +145,17 @@ class Front(Resource):
             params = _params(request)
             me = None
             if not METHODS[method].public:
-                me = await self._accounts.authenticate(_token(request))
-            return await self._accounts.call(me, method, params, _address(request))
+                me = await self._accounts.authenticate(bearer(request))
+            return await self._accounts.call(me, method, params, address(request))
         except Refusal as refusal:
-            raise _answer(refusal) from None
-        except Unavailable:
-            raise _answer(Refusal(Code.UNAVAILABLE, "busy; try again later")) from None
+            raise refused(refusal) from None
+        except Unavailable as error:
+            raise unavailable(error) from None
         except Answer:
             raise
         except Exception:
             self._log.failure("{method} failed", method=method)
-            defect = Refusal(Code.INTERNAL, "this is a defect of the server; it was logged")
-            raise _answer(defect) from None
+            raise defect() from None
 
 
 class Closed(Resource):
@@ -174,7 +169,7 @@ class Closed(Resource):
 
     def render(self, request: Request) -> bytes:
         """Alive, but not ready."""
-        for name, value in _HEADERS.items():
+        for name, value in HEADERS.items():
             request.setHeader(name, value)
         request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         if request.path == b"/healthz":
@@ -188,12 +183,6 @@ class Closed(Resource):
         return _CLOSED.format(reason=html.escape(str(self._ready()))).encode()
 
 
-def _require(request: Request, *methods: bytes) -> None:
-    if request.method not in methods:
-        wrong = Refusal(Code.BAD_REQUEST, f"use {methods[0].decode()}")
-        raise Answer(405, wrong, {b"Allow": b", ".join(methods)})
-
-
 def _params(request: Request) -> bytes:
     kind = (request.getHeader(b"content-type") or b"application/json").split(b";")[0].strip()
     coding = request.getHeader(b"content-encoding") or b"identity"
@@ -201,35 +190,3 @@ def _params(request: Request) -> bytes:
         raise Answer(415, Refusal(Code.BAD_REQUEST, "send JSON as application/json"))
     body: bytes = request.content.read() if request.content else b""
     return body or b"{}"
-
-
-def _token(request: Request) -> str:
-    values = request.requestHeaders.getRawHeaders(b"authorization") or []
-    scheme, _, token = (values[0] if len(values) == 1 else b"").partition(b" ")
-    if scheme.lower() != b"bearer" or not 0 < len(token) <= 256:
-        raise Refusal(Code.UNAUTHORIZED, "send a token: Authorization: Bearer …")
-    return token.decode("latin-1")
-
-
-def _address(request: Any) -> str:
-    address: str = request.address
-    return address
-
-
-def _answer(refusal: Refusal) -> Answer:
-    headers = {}
-    if refusal.code is Code.UNAUTHORIZED:
-        headers[b"WWW-Authenticate"] = b"Bearer"
-    if refusal.code in (Code.LIMIT, Code.LOCKED, Code.UNAVAILABLE):
-        headers[b"Retry-After"] = b"%d" % (refusal.retry_after or RETRY_AFTER)
-    return Answer(STATUS[refusal.code], refusal, headers)
-
-
-def _error(request: Request, answer: Answer) -> bytes:
-    request.setResponseCode(answer.status)
-    for name, value in answer.headers.items():
-        request.setHeader(name, value)
-    request.setHeader(b"Content-Type", b"application/json")
-    refusal = answer.refusal
-    error = {"error": {"code": refusal.code.value, "message": refusal.message}}
-    return msgspec.json.encode(error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,8 @@ from twisted.logger import Logger
 from imd import wire
 from imd.connector.connection import Connection, Socket
 from imd.connector.returns import Returns
-from imd.errors import Close
+from imd.connector.traffic import Total, Traffic, tell_end
+from imd.errors import Close, Code
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Identity, User
@@ -94,6 +96,12 @@ class Hub:
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
+        #: Refusals by code, of requests and messages that got no further than their session.
+        self.refused: Counter[Code] = Counter()
+        #: What the connections have carried that are gone.
+        self.ended = Total()
+        #: Logins that have got their welcome.
+        self.welcomed = 0
         #: No client is read any more, nor let in.
         self.draining = False
         self._loops = ((TICK, LoopingCall(self._tick)), (BEAT, LoopingCall(self._beat)))
@@ -114,9 +122,13 @@ class Hub:
         if connection.known:
             spawn(self._online.leave(connection), self._log, "leaving")
 
-    def leave(self, connection: Connection) -> None:
-        """A connection is gone."""
+    def leave(self, connection: Connection, traffic: Traffic, code: int | None) -> None:
+        """A connection is gone; ``code`` is what it was closed with, None without a close."""
         self.retire(connection)
+        traffic.code = traffic.code or code or 0
+        self.ended.add(traffic)
+        if connection.known:
+            tell_end(traffic, connection.identity, self.clock.seconds())
         self._connections.discard(connection)
         if not self._connections:
             self._all_gone()
@@ -159,6 +171,7 @@ class Hub:
         limits = self.limits
         epoch = await self.messaging.epoch()
         self.returns.served()
+        self.welcomed += 1
         return wire.Welcome(
             req=req,
             user=wire.UserRef(user.id, user.name),

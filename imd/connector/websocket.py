@@ -162,7 +162,7 @@ class ClientProtocol(WebSocketServerProtocol):
         """The connection is gone."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            connection.lost()
+            connection.lost(code)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The transport is gone."""

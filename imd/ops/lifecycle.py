@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from imd.errors import ConfigError
@@ -70,8 +70,11 @@ class Step(Service):
 class Listener(Service):
     """A listening port.  It is bound before anything else starts, and closed before all else."""
 
-    def __init__(self, description: str, factory: IProtocolFactory, reactor: Any) -> None:
+    def __init__(
+        self, description: str, factory: IProtocolFactory, reactor: Any, key: str = "listen"
+    ) -> None:
         self.setName("listener")  # type: ignore[no-untyped-call]
+        self._key = key
         self._description = description
         self._factory = factory
         self._reactor = reactor
@@ -85,11 +88,11 @@ class Listener(Service):
             endpoint = self._endpoint()
         except Exception as error:
             # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
-            fail(ConfigError("listen", f"{self._description}: {error}"))
+            fail(ConfigError(self._key, f"{self._description}: {error}"))
         outcome: list[Any] = []
         endpoint.listen(self._factory).addBoth(outcome.append)
         if outcome and isinstance(outcome[0], Failure):
-            fail(ConfigError("listen", _why(self._description, outcome[0].value)))
+            fail(ConfigError(self._key, _why(self._description, outcome[0].value)))
         self._port = outcome[0] if outcome else None
 
     def renew(self) -> None:
@@ -127,8 +130,15 @@ class OrderedService(Service):
 
     _log = Logger()
 
-    def __init__(self, children: tuple[Service, ...]) -> None:
+    def __init__(self, children: tuple[Service, ...], observer: ILogObserver | None = None) -> None:
         self.children = children
+        self._observer = observer
+
+    def setServiceParent(self, parent: Any) -> None:
+        """Become part of an application; twistd asks that for who writes the log."""
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]
+        if self._observer is not None:
+            parent.setComponent(ILogObserver, self._observer)
 
     def privilegedStartService(self) -> None:
         """What needs privileges, in order."""

@@ -11,6 +11,7 @@ from msgspec import Struct
 from imd.errors import STATUS, Code
 from imd.methods import METHODS, Method
 from imd.schema.components import Schema, components, ref, result
+from imd.schema.files import files
 from imd.version import __version__
 
 _DESCRIPTION = """\
@@ -41,7 +42,9 @@ def document() -> dict[str, Any]:
         "info": {"title": "imd", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
         "tags": [{"name": name} for name in sorted({_tag(method) for method in METHODS})],
-        "paths": {f"/v1/{name}": {"post": _post(name, m)} for name, m in METHODS.items()} | _PAGES,
+        "paths": {f"/v1/{name}": {"post": _post(name, m)} for name, m in METHODS.items()}
+        | {"/v1/files/{file}": files()}
+        | _PAGES,
         "components": {
             "schemas": components([*types, Failed]),
             "responses": {_name(status): _failure(status, codes) for status, codes in _CODES},

@@ -7,7 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec import Struct
 
 from imd.errors import Code, Refusal
-from imd.model import Appended, NewMessage, Outcome
+from imd.interfaces import Quota
+from imd.model import Appended, File, NewMessage, Outcome
 
 #: What makes a message the same: conversation, sender, client message id.
 Key = tuple[int, int, bytes]
@@ -35,18 +36,22 @@ def decide(
     logs: Mapping[int, Log],
     stored: Mapping[Key, Stored],
     files: Collection[tuple[int, int]],
+    sessions: Mapping[int, int],
     at: int,
 ) -> tuple[Appended, ...]:
     """The decision about each message, in order (``imd.interfaces.MessageStorage.append``).
 
     ``logs`` has the conversations of the batch that exist, ``stored`` the messages of it that
-    are stored already, ``files`` the (file, owner) pairs that are complete.
+    are stored already, ``files`` the (file, owner) pairs that are complete, ``sessions`` the
+    newest session of each device that exists.
     """
     last = {conversation: log.last for conversation, log in logs.items()}
     seen = dict(stored)
     decisions = []
     for message in batch:
-        decision = _decide(message, logs.get(message.conversation), last, seen, files, at)
+        log = logs.get(message.conversation)
+        newest = sessions.get(message.device)
+        decision = _decide(message, log, last, seen, files, newest, at)
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
             seen[_key(message)] = Stored(decision.seq, at, message.kind, message.body)
@@ -60,6 +65,7 @@ def _decide(
     last: Mapping[int, int],
     seen: Mapping[Key, Stored],
     files: Collection[tuple[int, int]],
+    newest: int | None,
     at: int,
 ) -> Appended:
     if log is None or message.sender not in log.members:
@@ -69,6 +75,10 @@ def _decide(
         if (old.kind, old.body) != (message.kind, message.body):
             return _CONFLICT
         return Appended(Outcome.DUPLICATE, old.seq, old.at)
+    if newest is None:
+        return _REVOKED
+    if newest > message.session:
+        return _REPLACED
     if not log.open:
         return _FORBIDDEN
     if message.file is not None and (message.file, message.sender) not in files:
@@ -83,9 +93,22 @@ def _key(message: NewMessage) -> Key:
 _FORBIDDEN = Appended(Outcome.FORBIDDEN)
 _CONFLICT = Appended(Outcome.CONFLICT)
 _NO_FILE = Appended(Outcome.NO_FILE)
+_REPLACED = Appended(Outcome.REPLACED)
+_REVOKED = Appended(Outcome.REVOKED)
 
 
 def check_verified(stored: str | None, *allowed: str) -> None:
     """Raise ``Refusal(UNAUTHORIZED)`` unless the hash in storage is one of these."""
     if stored not in allowed:
         raise Refusal(Code.UNAUTHORIZED, "the password was changed meanwhile; log in with it again")
+
+
+def check_quota(file: File, quota: Quota, count: int, used: int, total: int) -> None:
+    """Raise ``Refusal(LIMIT)`` where a file is too much for its owner's day, or for all."""
+    if count >= quota.files:
+        raise Refusal(Code.LIMIT, f"you have sent {count} files in a day; try again tomorrow")
+    if used + file.size > quota.bytes:
+        left = max(quota.bytes - used, 0)
+        raise Refusal(Code.LIMIT, f"you have {left} bytes left for files today; try again tomorrow")
+    if quota.total and total + file.size > quota.total:
+        raise Refusal(Code.LIMIT, "the server has no room left for files; ask its operator")

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import ConfigError
-from imd.interfaces import AdvanceResult, AppendResult, FeedPage, FriendshipResult
-from imd.model import Cursor, Device, Friend, HeadPage, History, Identity, NewMessage, User
+from imd.interfaces import AdvanceResult, AppendResult, FeedPage, FriendshipResult, Quota
+from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import postgres_accounts as accounts
+from imd.storage import postgres_files as files
 from imd.storage import postgres_friends, postgres_messages, postgres_reads
 from imd.storage.postgres_address import Address
 from imd.storage.postgres_link import Connection, Link
@@ -237,3 +238,41 @@ class PostgresStorage:
         return await self._transact(
             lambda db: postgres_friends.befriend(db, user, peer, verb, note, conversation, at)
         )
+
+    # -- files
+
+    async def add_file(self, file: File, quota: Quota) -> None:
+        """See ``FileStorage``."""
+        await self._transact(lambda db: files.add_file(db, file, quota))
+
+    async def own_file(self, user: int, file: int) -> File | None:
+        """See ``FileStorage``."""
+        return await self._shared.run(lambda db: files.own_file(db, user, file))
+
+    async def complete_file(self, user: int, file: int, media: str) -> File | None:
+        """See ``FileStorage``."""
+        return await self._transact(lambda db: files.complete_file(db, user, file, media))
+
+    async def fail_file(self, user: int, file: int) -> bool:
+        """See ``FileStorage``."""
+        return await self._transact(lambda db: files.fail_file(db, user, file))
+
+    async def readable_file(self, user: int, device: int, file: int) -> File | None:
+        """See ``FileStorage``."""
+        return await self._shared.run(lambda db: files.readable_file(db, user, device, file))
+
+    async def expire_files(self, *, incomplete: int, unsent: int, limit: int) -> int:
+        """See ``FileStorage``."""
+        return await self._transact(lambda db: files.expire_files(db, incomplete, unsent, limit))
+
+    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
+        """See ``FileStorage``."""
+        return await self._shared.run(lambda db: files.unused_blobs(db, limit))
+
+    async def forget_blob(self, blob: int) -> None:
+        """See ``FileStorage``."""
+        await self._transact(lambda db: files.forget_blob(db, blob))
+
+    async def link_secret(self) -> bytes:
+        """See ``FileStorage``."""
+        return await self._shared.run(files.link_secret)

@@ -87,15 +87,28 @@ async def _lock(db: Connection, user: int) -> str | None:
     return rows[0][0] if rows else None
 
 
+#: Whoever has the user in the friend list; locked in the order that all others lock in.
+_SEEN = """
+SELECT id FROM account WHERE id = %(user)s OR id IN (
+    SELECT account FROM friendship WHERE peer = %(user)s
+    UNION SELECT peer FROM friendship WHERE account = %(user)s AND state = 'requested')
+ORDER BY id FOR UPDATE"""
+
+
 async def set_display(db: Connection, user: int, display: str) -> User:
     """See ``AccountStorage.set_display``.  Inside a transaction."""
+    seen = [row[0] for row in await db.query(_SEEN, {"user": user})]
     rows = await db.query(
         f"UPDATE account SET display = %s WHERE id = %s RETURNING {USER}",  # noqa: S608
         (display, user),
     )
     if not rows:
         raise Refusal(Code.NOT_FOUND, "there is no such account")
-    await tell(db, [user])
+    others = [each for each in seen if each != user]
+    await db.query(
+        "UPDATE account SET roster = roster + 1 WHERE id = ANY (%s::bigint[])", (others,)
+    )
+    await tell(db, seen)
     return User(*rows[0])
 
 

@@ -10,7 +10,7 @@ from imd.storage.postgres_link import Connection, Row
 
 _APPEND = """
 SELECT * FROM imd_append(%s::bigint[], %s::bigint[], %s::bigint[], %s::uuid[], %s::text[],
-    %s::bytea[], %s::bigint[], %s)"""
+    %s::bytea[], %s::bigint[], %s::bigint[], %s)"""
 
 #: Locks nothing but rows of ``member``, and those in order, so that it cannot deadlock.
 _ADVANCE = """
@@ -56,6 +56,7 @@ async def append(db: Connection, batch: Sequence[NewMessage], at: int) -> Append
             # As text of an array, which the server reads much faster than a list of constants.
             "{" + ",".join([f'"\\\\x{m.body.hex()}"' for m in batch]) + "}",
             _array("NULL" if m.file is None else m.file for m in batch),
+            _array(m.session for m in batch),
             at,
         ),
     )

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorFromThreads
 
-from imd.interfaces import AdvanceResult, AppendResult, FriendshipResult
-from imd.model import Cursor, Device, Friend, HeadPage, History, Identity, NewMessage, User
+from imd.interfaces import AdvanceResult, AppendResult, FriendshipResult, Quota
+from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import sqlite_accounts as accounts
+from imd.storage import sqlite_files as files
 from imd.storage import sqlite_friends, sqlite_messages, sqlite_reads
 from imd.storage.database import NAME, Lock, connect, open_database, seal
 from imd.storage.jobs import InlineJobs, Jobs, ThreadJobs
@@ -204,3 +205,41 @@ class SqliteStorage:
             lambda db: sqlite_friends.befriend(db, user, peer, verb, note, conversation, at),
             guarded=True,
         )
+
+    # -- files
+
+    async def add_file(self, file: File, quota: Quota) -> None:
+        """See ``FileStorage``."""
+        await self._writer.run(lambda db: files.add_file(db, file, quota), guarded=True)
+
+    async def own_file(self, user: int, file: int) -> File | None:
+        """See ``FileStorage``."""
+        return await self._reader.run(lambda db: files.own_file(db, user, file))
+
+    async def complete_file(self, user: int, file: int, media: str) -> File | None:
+        """See ``FileStorage``."""
+        return await self._writer.run(lambda db: files.complete_file(db, user, file, media))
+
+    async def fail_file(self, user: int, file: int) -> bool:
+        """See ``FileStorage``."""
+        return await self._writer.run(lambda db: files.fail_file(db, user, file))
+
+    async def readable_file(self, user: int, device: int, file: int) -> File | None:
+        """See ``FileStorage``."""
+        return await self._reader.run(lambda db: files.readable_file(db, user, device, file))
+
+    async def expire_files(self, *, incomplete: int, unsent: int, limit: int) -> int:
+        """See ``FileStorage``."""
+        return await self._writer.run(lambda db: files.expire_files(db, incomplete, unsent, limit))
+
+    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
+        """See ``FileStorage``."""
+        return await self._reader.run(lambda db: files.unused_blobs(db, limit))
+
+    async def forget_blob(self, blob: int) -> None:
+        """See ``FileStorage``."""
+        await self._writer.run(lambda db: files.forget_blob(db, blob))
+
+    async def link_secret(self) -> bytes:
+        """See ``FileStorage``."""
+        return await self._reader.run(files.link_secret)

@@ -65,9 +65,16 @@ def _stored(db: sqlite3.Connection, user: int) -> str | None:
     return None if row is None else row[0]
 
 
+_SEEN = """
+UPDATE user SET roster = roster + 1 WHERE id IN (
+    SELECT user FROM friendship WHERE peer = ?1
+    UNION SELECT peer FROM friendship WHERE user = ?1 AND state = 'requested')"""
+
+
 def set_display(db: sqlite3.Connection, user: int, display: str) -> User:
     """See ``AccountStorage.set_display``."""
     db.execute("UPDATE user SET display = ? WHERE id = ?", (display, user))
+    db.execute(_SEEN, (user,))
     found = find_user(db, user)
     if found is None:
         raise Refusal(Code.NOT_FOUND, "there is no such account")

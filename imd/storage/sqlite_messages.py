@@ -20,6 +20,12 @@ ON m.id = i.column1 AND m.conversation = i.column2 AND m.sender = i.column3"""
 _FILES = """
 SELECT json_group_array(json_array(f.id, f.owner))
 FROM (VALUES {values}) AS i JOIN file AS f ON f.id = i.column1 WHERE f.complete"""
+_SESSIONS = """
+SELECT json_group_array(json_array(d.id, d.session))
+FROM (VALUES {values}) AS i JOIN device AS d ON d.id = i.column1"""
+_ATTACH = "INSERT OR IGNORE INTO attachment (file, conversation) VALUES {values}"
+_SENT = """
+UPDATE file SET sent = 1 FROM (VALUES {values}) AS i WHERE file.id = i.column1"""
 _INSERT = """
 INSERT INTO message (conversation, seq, sender, device, id, at, kind, body) VALUES {values}"""
 _LAST = """
@@ -53,12 +59,15 @@ def next_change(db: sqlite3.Connection) -> tuple[int, str]:
 
 def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> AppendResult:
     """See ``MessageStorage.append``."""
-    decisions = decide(batch, _logs(db, batch), _stored(db, batch), _files(db, batch), at)
+    found = _logs(db, batch), _stored(db, batch), _files(db, batch), _sessions(db, batch)
+    decisions = decide(batch, *found, at)
     number, covered = next_change(db)
-    rows, last = [], {}
+    rows, last, held = [], {}, []
     for message, decision in zip(batch, decisions, strict=True):
         if decision.outcome is Outcome.NEW:
             last[message.conversation] = decision.seq
+            if message.file is not None:
+                held.append((message.file, message.conversation))
             rows.append(
                 (
                     message.conversation,
@@ -73,6 +82,8 @@ def append(db: sqlite3.Connection, batch: Sequence[NewMessage], at: int) -> Appe
             )
     change(db, _INSERT, rows)
     change(db, _LAST, [(conversation, seq, number) for conversation, seq in last.items()])
+    change(db, _ATTACH, held)
+    change(db, _SENT, [(file,) for file, _ in held])
     return AppendResult(decisions, covered)
 
 
@@ -96,6 +107,11 @@ def _stored(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> dict[Key, St
 def _files(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> set[tuple[int, int]]:
     ids = [(message.file,) for message in batch if message.file is not None]
     return {(file, owner) for file, owner in lookup(db, _FILES, ids)}
+
+
+def _sessions(db: sqlite3.Connection, batch: Iterable[NewMessage]) -> dict[int, int]:
+    ids = [(device,) for device in {message.device for message in batch}]
+    return dict(lookup(db, _SESSIONS, ids))
 
 
 def advance(db: sqlite3.Connection, cursors: Sequence[Cursor]) -> AdvanceResult:

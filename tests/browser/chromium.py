@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,10 +37,13 @@ def arguments() -> list[str]:
 
 def find() -> Path:
     """The program; fails the test with what to install if there is none."""
-    path = _found()
-    if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        _install()
+    with Path(tempfile.gettempdir(), "imd-test-chromium.lock").open("w") as lock:
+        # Workers look for it at the same time, and one of them installs it.
+        fcntl.flock(lock, fcntl.LOCK_EX)
         path = _found()
+        if path is None and os.geteuid() == 0 and shutil.which("apt-get"):
+            _install()
+            path = _found()
     if path is None:
         pytest.fail(
             "no Chromium: install Debian's package 'chromium', or name one in IMD_TEST_CHROMIUM"

@@ -10,6 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from tests.directories import MEMORY
 from tests.process import FAST, command, environment, free_port
 
 #: Seconds that the process may take to be ready.
@@ -20,7 +21,7 @@ class Served:
     """One data directory and one port, and the process that serves them, if it runs."""
 
     def __init__(self, *options: str, config: str = FAST) -> None:
-        self.directory = Path(tempfile.mkdtemp(prefix="imd-served-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="imd-served-", dir=MEMORY))
         self.port = free_port()
         self._options = options
         self._process: subprocess.Popen[bytes] | None = None

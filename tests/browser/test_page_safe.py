@@ -48,7 +48,7 @@ def test_hostile_texts_and_names_stay_text(visitors: Visitors) -> None:
 
 
 def test_a_hostile_note_stays_text(visitors: Visitors) -> None:
-    alice, mallory = visitors.come().register(), visitors.come().register()
+    alice, mallory = visitors.come().enter(), visitors.come().enter()
     mallory.page.get_by_role("button", name="People").click()
     mallory.page.get_by_label("Name", exact=True).fill(alice.name)
     mallory.page.get_by_label("A word about yourself").fill(HOSTILE[0])
@@ -89,7 +89,7 @@ def test_nothing_comes_from_elsewhere(visitors: Visitors, server: Served) -> Non
     asked: list[str] = []
     alice.context.on("request", lambda request: asked.append(request.url))
     alice.page.reload()
-    alice.register()
+    alice.enter()
     assert asked
     assert [url for url in asked if not url.startswith(server.origin)] == []
 

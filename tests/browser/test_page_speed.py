@@ -6,14 +6,18 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.browser.served import Served
-from tests.browser.visitors import Visitors
+from tests.browser.visitors import Visitor, Visitors
 
 MESSAGES = 10_000
 #: Bytes, as they are transferred with their headers.
 FIRST_PAINT = 100 * 1024
+#: Rows that may be in the document at a time, however many there are.
+ROWS = 200
+#: ms of a frame, at 60 a second.
+FRAME = 1000 / 60
 #: Sends so many messages by a device of its own, as fast as the server takes them.
 _SEND = """
 ([url, user, password, conv, count]) => new Promise((resolve, reject) => {
@@ -40,19 +44,32 @@ _SEND = """
   };
 })
 """
-#: Scrolls up by so many pixels a frame until everything was seen; the frames' times in ms.
+#: Scrolls up by so many px a frame.
 _SCROLL = """
 async ([step, frames]) => {
   const scroller = document.querySelector(".scroller");
-  const times = [];
-  let last = await new Promise(requestAnimationFrame);
   for (let i = 0; i < frames; i++) {
     scroller.scrollTop -= step;
-    const now = await new Promise(requestAnimationFrame);
-    times.push(now - last);
-    last = now;
+    await new Promise(requestAnimationFrame);
   }
-  return times;
+}
+"""
+#: Scrolls up; the most rows there were, and the numbers of all messages that were shown.
+_READ = """
+async ([step, frames]) => {
+  const scroller = document.querySelector(".scroller");
+  const seen = new Set();
+  let most = 0;
+  for (let i = 0; i < frames; i++) {
+    scroller.scrollTop -= step;
+    await new Promise(requestAnimationFrame);
+    const texts = [...document.querySelectorAll(".row .text")];
+    const numbers = texts.map((one) => Number(one.textContent.match(/\\d+/)[0]));
+    if (numbers.some((number, at) => number !== numbers[0] + at)) throw new Error("a gap");
+    most = Math.max(most, numbers.length);
+    for (const number of numbers) seen.add(number);
+  }
+  return [most, [...seen]];
 }
 """
 
@@ -79,18 +96,52 @@ def test_little_is_transferred_before_something_is_seen(visitors: Visitors) -> N
     assert 0 < first <= total < FIRST_PAINT
 
 
-def percentile(times: list[float], share: float) -> float:
-    """The time that this share of the frames did not exceed."""
-    return sorted(times)[min(len(times) - 1, int(len(times) * share))]
+def shown(page: Page) -> list[int]:
+    """The numbers of the messages in the document."""
+    texts = page.locator(".row .text").all_text_contents()
+    return [int(text.split(":")[0].removeprefix("Message ")) for text in texts]
 
 
-def told(what: str, times: list[float]) -> None:
+class Work:
+    """What the main thread of a page does, in ms of its processor time, frame by frame."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._session = page.context.new_cdp_session(page)
+        # Of the thread, not of the wall: what else the machine does is not the page's fault.
+        self._session.send("Performance.enable", {"timeDomain": "threadTicks"})
+
+    def _spent(self) -> float:
+        found = self._session.send("Performance.getMetrics")["metrics"]
+        parts = ("ScriptDuration", "LayoutDuration", "RecalcStyleDuration")
+        spent: float = sum(one["value"] for one in found if one["name"] in parts)
+        return spent * 1000
+
+    def scrolling(self, step: int, frames: int) -> list[float]:
+        """Scroll up by so many px a frame; script, style and layout of each."""
+        spent, last = [], self._spent()
+        for _ in range(frames):
+            self._page.evaluate(_SCROLL, [step, 1])
+            now = self._spent()
+            spent.append(now - last)
+            last = now
+        return spent
+
+
+def told(what: str, spent: list[float]) -> None:
     """Print what was measured."""
-    shares = {share: round(percentile(times, share), 1) for share in (0.5, 0.95, 0.99, 1)}
-    print(f"{what}: {len(times)} frames, ms by share: {shares}")
+    shares = {share: round(percentile(spent, share), 2) for share in (0.5, 0.95, 0.99, 1)}
+    print(f"{what}: {len(spent)} frames, CPU ms by share: {shares}")
 
 
-def test_ten_thousand_messages_scroll_smoothly(visitors: Visitors, server: Served) -> None:
+def percentile(spent: list[float], share: float) -> float:
+    """What this share of the frames did not exceed."""
+    return sorted(spent)[min(len(spent) - 1, int(len(spent) * share))]
+
+
+@pytest.fixture
+def reader(visitors: Visitors, server: Served) -> Visitor:
+    """Somebody who has ten thousand messages to read."""
     alice, bob = visitors.pair()
     conv = int(bob.page.evaluate("location.hash.split('/').pop()"))
     bob.page.keyboard.press("Escape")
@@ -98,27 +149,35 @@ def test_ten_thousand_messages_scroll_smoothly(visitors: Visitors, server: Serve
     assert alice.page.evaluate(_SEND, arguments) == MESSAGES
     alice.page.close()
     unread = bob.page.locator(".conversations .badge")
-    expect(unread).to_contain_text(f"{MESSAGES}", timeout=60_000)
+    expect(unread).to_contain_text("999+", timeout=60_000)
     bob.page.reload()
     bob.open(alice.name)
     bob.sees(f"Message {MESSAGES - 1}:", "received")
-    back = bob.page.evaluate(_SCROLL, [120, 600])
+    return bob
+
+
+def test_ten_thousand_messages_scroll_with_little_work(reader: Visitor) -> None:
+    page = reader.page
+    work = Work(page)
+    back = work.scrolling(120, 300)
     told("loading while scrolling back", back)
-    loading = "() => document.querySelectorAll('.row').length"
-    while bob.page.evaluate(loading) < MESSAGES:
-        before = bob.page.evaluate(loading)
-        bob.page.evaluate(_SCROLL, [4000, 60])
-        assert bob.page.evaluate(loading) > before
-    texts = bob.texts()
-    assert [int(text.split(":")[0].removeprefix("Message ")) for text in texts] == list(
-        range(MESSAGES)
-    )
-    down = bob.page.evaluate(_SCROLL, [-400, 600])
+    page.get_by_role("button", name="To the newest messages").click()
+    seen: set[int] = set()
+    for _ in range(200):
+        most, numbers = page.evaluate(_READ, [700, 20])
+        assert most <= ROWS
+        seen.update(numbers)
+        if 0 in seen:
+            break
+    assert seen == set(range(MESSAGES))
+    down = work.scrolling(-300, 300)
     told("scrolling through all", down)
-    # 60 frames a second would be 17 ms; machines that run tests have other things to do.
-    for times in (back, down):
-        assert percentile(times, 0.5) < 50
-        assert percentile(times, 0.95) < 250
+    for spent in (back, down):
+        assert percentile(spent, 0.5) < FRAME / 4
+        assert percentile(spent, 0.95) < FRAME
+    page.get_by_role("button", name="To the newest messages").click()
+    reader.sees(f"Message {MESSAGES - 1}:")
+    assert len(shown(page)) <= ROWS
 
 
 def test_what_is_read_stays_where_it_is_while_more_is_loaded(
@@ -131,26 +190,24 @@ def test_what_is_read_stays_where_it_is_while_more_is_loaded(
     bob.sees("Message 399:")
     bob.page.reload()
     bob.sees("Message 399:")
-    bob.page.evaluate(_SCROLL, [200, 5])
+    bob.page.evaluate(_SCROLL, [600, 5])
+    height = "() => document.querySelector('.scroller').scrollHeight"
+    before = bob.page.evaluate(height)
     row = (
         "() => [...document.querySelectorAll('.row')]"
         ".find((one) => one.getBoundingClientRect().top > 200)"
     )
     anchor = bob.page.evaluate_handle(row)
     top = "row => row.getBoundingClientRect().top"
-    before, count = anchor.evaluate(top), bob.page.locator(".row").count()
-    bob.page.evaluate("() => document.querySelector('.top').scrollIntoView()")
-    bob.page.wait_for_function(
-        "count => document.querySelectorAll('.row').length > count", arg=count
-    )
-    bob.page.evaluate(_SCROLL, [0, 5])
-    anchor.evaluate("row => row.scrollIntoView()")
     there = anchor.evaluate(top)
+    bob.page.wait_for_function(f"before => ({height})() > before + 2000", arg=before)
+    bob.page.evaluate(_SCROLL, [0, 5])
+    assert abs(anchor.evaluate(top) - there) < 2
     alice.write("something new meanwhile")
     bob.page.get_by_role("button", name="To the newest messages").wait_for()
     expect(bob.page.locator(".latest .badge")).to_have_text("1")
+    bob.page.evaluate(_SCROLL, [0, 5])
     assert abs(anchor.evaluate(top) - there) < 2
-    assert before > 0
     bob.page.get_by_role("button", name="To the newest messages").click()
     bob.sees("something new meanwhile")
     alice.sees("something new meanwhile", "read")

@@ -21,7 +21,7 @@ from tests.process import ROOT
 SHOTS = ROOT / "docs" / "screenshots"
 SIZES: dict[str, dict[str, Any]] = {
     "phone": {"viewport": {"width": 390, "height": 780}, "has_touch": True, "is_mobile": True},
-    "desktop": {"viewport": {"width": 1100, "height": 700}},
+    "desktop": {"viewport": {"width": 960, "height": 620}},
 }
 SCHEMES = ("light", "dark")
 TALK = [
@@ -45,14 +45,14 @@ def stage(browser: Browser, server: Served) -> Iterator[tuple[Visitor, Visitor]]
         return made[-1]
 
     visitors = Visitors(server, new_context)
-    people = {name: visitors.come(name).register() for name in ("alice", "bob", "carol", "dan")}
+    people = {name: visitors.come(name).enter() for name in ("alice", "bob", "carol", "dan")}
     alice, bob, carol, dan = people.values()
     for friend in (bob, dan):
-        alice.ask(friend.name)
-        friend.accept("alice")
+        alice.act("ask", friend.name)
+        friend.act("accept", "alice")
         friend.open("alice")
         alice.open(friend.name)
-    carol.ask("alice")
+    carol.act("ask", "alice")
     dan.write("Are you coming tonight?")
     alice.sees("Are you coming tonight?")
     alice.open("bob")
@@ -100,7 +100,7 @@ def settings(page: Page) -> None:
     """Settings."""
     page.keyboard.press("Escape")
     page.get_by_role("button", name="Settings").click()
-    expect(page.get_by_text("this one")).to_be_visible()
+    expect(page.get_by_text("This device")).to_be_visible()
 
 
 OUTSIDE: list[Callable[[Page], None]] = [login, register]
@@ -149,10 +149,31 @@ def test_views_inside(
         check(visitor.page, f"{view.__name__}-{size}-{scheme}")
 
 
+@pytest.mark.parametrize("size", [(320, 568), (550, 350)], ids=["narrow", "zoomed"])
+def test_nothing_is_cut_off_on_narrow_or_zoomed_pages(
+    server: Served,
+    stage: tuple[Visitor, Visitor],
+    new_context: Callable[..., BrowserContext],
+    size: tuple[int, int],
+) -> None:
+    viewport = {"width": size[0], "height": size[1]}
+    visitor = Visitor(new_context(locale="en-GB", viewport=viewport), server, "alice")
+    visitor.login()
+    for view in INSIDE:
+        view(visitor.page)
+        wide = (
+            "() => [...document.querySelectorAll('#app, .scroller, dialog, dialog *, header *')]"
+            ".filter(one => one.getClientRects().length && !one.closest('.spoken'))"
+            ".filter(one => one.getBoundingClientRect().right > innerWidth + 1)"
+            ".map(one => one.outerHTML.slice(0, 80))"
+        )
+        assert visitor.page.evaluate(wide) == [], view.__name__
+
+
 def test_the_views_in_chinese(
     server: Served, stage: tuple[Visitor, Visitor], new_context: Callable[..., BrowserContext]
 ) -> None:
-    visitor = Visitor(new_context(locale="en-GB"), server, "alice")
+    visitor = Visitor(new_context(locale="en-GB", **SIZES["desktop"]), server, "alice")
     visitor.login()
     page = visitor.page
     page.get_by_role("button", name="Settings").click()

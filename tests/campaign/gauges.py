@@ -113,7 +113,7 @@ def _client(protocol: Any, limits: Limits) -> Measures:
 
 
 def _messaging(messaging: Any, limits: Limits) -> Measures:
-    yield "messages in lanes", sum(map(len, messaging._lanes)), limits.pending
+    yield "messages in lanes", sum(map(len, messaging.lanes)), limits.pending
     yield "syncs that wait", len(messaging._syncs.waiting), limits.connections
     yield "connections that wait for room", len(messaging._waiting_for_room), limits.connections
 

@@ -28,14 +28,12 @@ from imd.tasks import sleep
 from tests.campaign import gauges
 from tests.campaign.evidence import Gauge
 from tests.campaign.relay import Relay
+from tests.directories import MEMORY
 from tests.process import FAST, Server, free_port, reactor
 from tests.servers import Postgres, Redis
 
 #: Seconds that PostgreSQL or Redis may take to come back.
 PATIENCE = 60.0
-#: Where the files of the devices are, if it exists: nothing here takes the power away, and a
-#: hundred devices that wait for one disk would only hold each other up.
-MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - names are random
 
 
 class Watched(Server):

@@ -1,14 +1,14 @@
 """What every ``Storage`` has to do; the parts are in the modules beside this one.
 
-A module of tests subclasses ``StorageContract`` (``class TestX(StorageContract)``) and has two
-fixtures: ``storage``, a new and empty storage for each test, and ``put_file`` of it, because no
-port enters files yet (``storage_parts.PutFile``).  The tests run on the real reactor.
+A module of tests subclasses ``StorageContract`` (``class TestX(StorageContract)``) and has a
+fixture ``storage``, a new and empty storage for each test.  The tests run on the real reactor.
 """
 
 from __future__ import annotations
 
 from imd.interfaces import Storage
 from tests.contracts.storage_accounts import DevicesContract, PasswordsContract, UsersContract
+from tests.contracts.storage_files import ExpiryContract, FilesContract, SharingContract
 from tests.contracts.storage_friends import FriendListContract, VerbsContract
 from tests.contracts.storage_messages import AdvanceContract, AppendContract
 from tests.contracts.storage_reads import HeadsContract, HistoryContract
@@ -26,6 +26,9 @@ class StorageContract(
     DevicesContract,
     VerbsContract,
     FriendListContract,
+    FilesContract,
+    SharingContract,
+    ExpiryContract,
 ):
     """All of it."""
 

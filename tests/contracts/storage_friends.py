@@ -21,6 +21,7 @@ from tests.contracts.storage_parts import (
     name_of,
     new,
     pair,
+    phone,
     refused,
     say,
     shown,
@@ -115,6 +116,8 @@ class VerbsContract:
         assert (asked.conversation, asked.mine.conversation, asked.opened) == (8, 8, False)
         accepted = await say(storage, ALICE, "add", BOB, 9)
         assert (accepted.conversation, accepted.opened) == (8, True)
+        for user in (ALICE, BOB):
+            await phone(storage, user)
         assert await append(storage, text(8, BOB, 1), text(8, ALICE, 1)) == [new(1), new(2)]
 
     async def test_requests_that_cross_make_friends(self, storage: Storage) -> None:
@@ -232,6 +235,18 @@ class FriendListContract:
         friend = await entry(storage, ALICE, BOB)
         user = User(BOB, name_of(BOB), "Bob Ö.", True)
         assert shown(friend) == Friend(user, ACCEPTED, c)
+
+    async def test_another_display_name_raises_the_version_of_lists_that_show_it(
+        self, storage: Storage
+    ) -> None:
+        await pair(storage)
+        await accounts(storage, DAVE)
+        await say(storage, ALICE, "add", CAROL)
+        before = {user: (await storage.friends(user))[0] for user in (ALICE, BOB, CAROL, DAVE)}
+        await storage.set_display(ALICE, "Alice Ö.")
+        after = {user: (await storage.friends(user))[0] for user in (ALICE, BOB, CAROL, DAVE)}
+        grown = {user for user in before if after[user] > before[user]}
+        assert grown == {BOB, CAROL}
 
     async def test_list_of_nobody_is_empty(self, storage: Storage) -> None:
         await accounts(storage, ALICE)

@@ -19,8 +19,9 @@ from tests.contracts.storage_parts import (
     NO_FILE,
     NOW,
     PLENTY,
+    REPLACED,
+    REVOKED,
     STRANGER,
-    PutFile,
     accounts,
     advance,
     append,
@@ -30,10 +31,13 @@ from tests.contracts.storage_parts import (
     log,
     new,
     pair,
+    phone,
+    put_file,
     say,
     text,
     texts,
     together,
+    token,
 )
 
 
@@ -150,13 +154,11 @@ class AppendContract:
         await join(storage, BOB, ALICE, 8)
         assert await append(storage, text(c, BOB, 2)) == [new(3)]
 
-    async def test_file_has_to_be_complete_and_of_the_sender(
-        self, storage: Storage, put_file: PutFile
-    ) -> None:
+    async def test_file_has_to_be_complete_and_of_the_sender(self, storage: Storage) -> None:
         c = await pair(storage)
-        await put_file(50, ALICE, True)
-        await put_file(51, ALICE, False)
-        await put_file(HIGHEST, BOB, True)
+        await put_file(storage, 50, ALICE)
+        await put_file(storage, 51, ALICE, complete=False)
+        await put_file(storage, HIGHEST, BOB)
 
         def carrying(file: int, number: int) -> NewMessage:
             return structs.replace(text(c, ALICE, number), kind="file", file=file)
@@ -168,6 +170,37 @@ class AppendContract:
         assert await append(storage, structs.replace(batch[3], body=b"{}", file=52)) == [CONFLICT]
         stranger = structs.replace(carrying(50, 60), sender=CAROL)
         assert await append(storage, stranger) == [FORBIDDEN]
+
+    async def test_what_a_newer_session_was_refused_is_not_stored_for_an_older_one(
+        self, storage: Storage
+    ) -> None:
+        c = await pair(storage)
+
+        async def connect() -> list[NewMessage]:
+            identity = await storage.open_session(token(10 + ALICE), NOW)
+            assert identity is not None
+            made = texts(c, ALICE, (1, 2, 3))
+            return [structs.replace(message, session=identity.session) for message in made]
+
+        first, second, third = await connect()
+        assert await append(storage, first) == [new(1)]
+        # The connector of the first session cannot reach storage; the client goes to another.
+        _, second_again, third_again = await connect()
+        await say(storage, BOB, "remove", ALICE)
+        assert await append(storage, second_again) == [FORBIDDEN]
+        await join(storage, ALICE, BOB, c)
+        assert await append(storage, third_again) == [new(2)]
+        assert await append(storage, first, second, third) == [known(1), REPLACED, known(2)]
+        assert await log(storage, BOB, c) == [1, 3]
+
+    async def test_a_device_that_was_logged_out_stores_nothing_more(self, storage: Storage) -> None:
+        c = await pair(storage)
+        first, second = texts(c, ALICE, (1, 2))
+        assert await append(storage, first) == [new(1)]
+        assert await storage.delete_device(ALICE, first.device)
+        bobs = text(c, BOB, 3)
+        assert await append(storage, first, second, bobs) == [known(1), REVOKED, new(2)]
+        assert await log(storage, BOB, c) == [1, 3]
 
     async def test_what_is_refused_takes_no_seq(self, storage: Storage) -> None:
         c = await pair(storage)
@@ -190,13 +223,11 @@ class AppendContract:
         ]
         assert await log(storage, BOB, c) == [1, 2, 5]
 
-    async def test_refused_message_may_come_again_and_be_stored(
-        self, storage: Storage, put_file: PutFile
-    ) -> None:
+    async def test_refused_message_may_come_again_and_be_stored(self, storage: Storage) -> None:
         c = await pair(storage)
         message = structs.replace(text(c, ALICE, 1), file=50)
         assert await append(storage, message, message) == [NO_FILE, NO_FILE]
-        await put_file(50, ALICE, True)
+        await put_file(storage, 50, ALICE)
         assert await append(storage, message) == [new(1)]
 
     async def test_bodies_come_back_byte_for_byte(self, storage: Storage) -> None:
@@ -220,6 +251,8 @@ class AppendContract:
     async def test_greatest_and_smallest_ids_and_times(self, storage: Storage) -> None:
         await accounts(storage, HIGHEST, ALICE)
         assert await join(storage, ALICE, HIGHEST, HIGHEST) == HIGHEST
+        for user, device in ((HIGHEST, HIGHEST), (ALICE, 1)):
+            await phone(storage, user, device)
         ends = [
             NewMessage(HIGHEST, HIGHEST, HIGHEST, bytes(16), "text", b"{}"),
             NewMessage(HIGHEST, ALICE, 1, b"\xff" * 16, "x-of.others_1", b"{}"),

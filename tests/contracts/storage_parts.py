@@ -10,8 +10,8 @@ from msgspec import structs
 from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Storage
-from imd.model import Appended, Cursor, Friend, NewMessage, Outcome
+from imd.interfaces import Quota, Storage
+from imd.model import Appended, Cursor, Device, File, Friend, NewMessage, Outcome
 
 T = TypeVar("T")
 
@@ -27,11 +27,18 @@ PLENTY = 1 << 30
 #: Calls that ``in_turns`` has under way.
 WIDTH = 16
 
-#: Enters a file that is uploaded (or not yet): file, owner, complete.
-PutFile = Callable[[int, int, bool], Awaitable[None]]
+#: More files than any test sends.
+NO_QUOTA = Quota(since=0, files=10_000, bytes=PLENTY, total=0)
 
-FORBIDDEN, CONFLICT, NO_FILE = (
-    Appended(outcome) for outcome in (Outcome.FORBIDDEN, Outcome.CONFLICT, Outcome.NO_FILE)
+FORBIDDEN, CONFLICT, NO_FILE, REPLACED, REVOKED = (
+    Appended(outcome)
+    for outcome in (
+        Outcome.FORBIDDEN,
+        Outcome.CONFLICT,
+        Outcome.NO_FILE,
+        Outcome.REPLACED,
+        Outcome.REVOKED,
+    )
 )
 
 
@@ -53,8 +60,21 @@ async def say(
     return await storage.befriend(user, peer, verb, note=note, conversation=conversation, at=NOW)
 
 
+def token(device: int) -> bytes:
+    """The hash of the token of a device."""
+    return device.to_bytes(32, "little")
+
+
+async def phone(storage: Storage, user: int, device: int | None = None) -> None:
+    """Log a device in, the one that ``text`` names if none is given."""
+    made = Device(10 + user if device is None else device, user, "phone", NOW, NOW)
+    await storage.add_device(made, token(made.id), verified="hash", limit=9, retire_before=0)
+
+
 async def join(storage: Storage, user: int, peer: int, conversation: int) -> int:
-    """Make friends of two accounts; their conversation."""
+    """Make friends of two accounts, each with a device to send from; their conversation."""
+    for one in (user, peer):
+        await phone(storage, one)
     await say(storage, user, "add", peer, conversation)
     result = await say(storage, peer, "accept", user, conversation)
     found: int = result.conversation
@@ -86,6 +106,18 @@ def new(seq: int, at: int = NOW, members: tuple[int, ...] = (ALICE, BOB)) -> App
 def known(seq: int, at: int = NOW) -> Appended:
     """The decision about a message that had been stored."""
     return Appended(Outcome.DUPLICATE, seq, at)
+
+
+def file(id: int, owner: int = ALICE, size: int = 3, at: int = NOW, bytes_: int = 1) -> File:
+    """A file that was declared; ``bytes_`` says which bytes it has."""
+    return File(id, owner, size, f"{bytes_:064x}", f"{id}.txt", "text/plain", at)
+
+
+async def put_file(storage: Storage, id: int, owner: int, complete: bool = True) -> None:
+    """Enter a file, and its bytes, no two of these are equal."""
+    await storage.add_file(file(id, owner, bytes_=id), NO_QUOTA)
+    if complete:
+        await storage.complete_file(owner, id, "")
 
 
 async def append(storage: Storage, *batch: NewMessage, at: int = NOW) -> list[Appended]:

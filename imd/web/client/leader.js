@@ -337,12 +337,14 @@ export class Leader {
   }
 
   async #friends() {
+    const cached = await this.#store.get("friends");
     try {
       const list = await this.#call("friend.list");
       await this.#store.put("friends", list);
+      // Conversations show the names of the list.
+      if (cached?.version !== list.version) this.#tell([["conversations", {}]]);
       return list.items;
     } catch (error) {
-      const cached = await this.#store.get("friends");
       if (cached && /** @type {ImdError} */ (error).code === "offline") return cached.items;
       throw error;
     }

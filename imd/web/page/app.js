@@ -18,7 +18,11 @@ const REVOKED = ["unauthorized", "4501", "4504"];
 
 /** Whoever comes next shall not see what was written, nor with whom. */
 function forgetDrafts() {
-  sessionStorage.clear();
+  try {
+    sessionStorage.clear();
+  } catch {
+    // Storage is refused, so nothing is in it.
+  }
   if (location.hash) history.replaceState(null, "", location.pathname);
 }
 
@@ -106,9 +110,13 @@ export class App {
     void this.#refresh().then(() => this.#route());
   }
 
+  /** @type {any} */
   #requests;
+  /** @type {any} */
   #side;
+  /** @type {any} */
   #main;
+  /** @type {any} */
   #frame;
 
   #blank() {

@@ -56,6 +56,11 @@ export class Bubble {
     fill(this.#failure, reason, press("retry"), press("discard"));
   }
 
+  /** Whether its long text was opened by the user. */
+  get unfolded() {
+    return !!this.element.querySelector(".fold[aria-expanded=true]");
+  }
+
   /** Whether it begins a group of messages that belong together. @param {boolean} opens */
   set first(opens) {
     this.opens = opens;

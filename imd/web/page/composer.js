@@ -7,6 +7,30 @@ import { explain, t } from "./language.js";
 /** On a touch screen Enter makes a new line: there is no Shift at hand. */
 const TOUCH = matchMedia("(hover: none) and (pointer: coarse)");
 
+/** Characters that may come into the field at once: far more would keep browsers busy for long,
+ * and could not be sent anyway. */
+const PIECE = 20000;
+
+/** @param {string} key */
+function kept(key) {
+  try {
+    return sessionStorage.getItem(key) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** A draft that is too long to be kept, or may not be, stays in the field.
+ * @param {string} key @param {string} text */
+function keep(key, text) {
+  try {
+    sessionStorage.removeItem(key);
+    if (text) sessionStorage.setItem(key, text);
+  } catch {
+    // Nothing is lost before the page is closed.
+  }
+}
+
 /** The field and the button; the draft of a conversation stays with the tab. */
 export class Composer {
   /** @param {number} conv @param {string} name @param {(text: string) => Promise<void>} send */
@@ -21,7 +45,7 @@ export class Composer {
       placeholder: t("composer.placeholder"),
       enterkeyhint: TOUCH.matches ? "enter" : "send",
     });
-    this.field.value = sessionStorage.getItem(this.#kept) ?? "";
+    this.field.value = kept(this.#kept);
     const label = { "aria-label": t("composer.send"), title: t("composer.send") };
     this.#button = h("button", { type: "submit", class: "send", ...label }, icon("send"));
     this.#error = h("p", { class: "error", role: "alert", hidden: true });
@@ -41,6 +65,12 @@ export class Composer {
       event.preventDefault();
       void this.#submit();
     });
+    this.field.addEventListener("beforeinput", (/** @type {InputEvent} */ event) => {
+      const text = event.data ?? event.dataTransfer?.getData("text/plain") ?? "";
+      if (text.length <= PIECE) return;
+      event.preventDefault();
+      this.refuse(t("error.too_large"));
+    });
     this.field.addEventListener("input", () => this.#changed());
     this.field.addEventListener("keydown", (/** @type {KeyboardEvent} */ event) => {
       // While an input method composes, Enter chooses a candidate.
@@ -54,8 +84,7 @@ export class Composer {
   #changed() {
     this.#error.hidden = true;
     this.#button.disabled = !this.field.value.trim();
-    sessionStorage.setItem(this.#kept, this.field.value);
-    if (!this.field.value) sessionStorage.removeItem(this.#kept);
+    keep(this.#kept, this.field.value);
     if (CSS.supports("field-sizing", "content")) return;
     this.field.style.height = "auto";
     this.field.style.height = `${this.field.scrollHeight}px`;

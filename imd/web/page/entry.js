@@ -49,7 +49,7 @@ export class Entry {
     const other = h("button", { type: "button", class: "plain" });
     other.textContent = t(register ? "entry.toLogin" : "entry.toRegister");
     other.addEventListener("click", () => this.#show(!register, user.input.value));
-    const ask = form(content, label, act, (error) => this.#wrong(error));
+    const ask = form(content, label, act, (error) => this.#wrong(error, register));
     fill(this.element, this.#card(label, ask, other));
     this.focus = () => user.input.focus();
     if (this.element.isConnected) this.focus();
@@ -75,11 +75,13 @@ export class Entry {
     );
   }
 
+  /** @type {any} */
   #conflict;
 
-  /** @param {any} error */
-  #wrong(error) {
+  /** @param {any} error @param {boolean} register */
+  #wrong(error, register) {
     this.#conflict.hidden = error?.code !== "conflict";
+    if (error?.code === "bad_request" && register) return t("entry.badName");
     return error?.code === "conflict" ? t("entry.conflict") : explain(error);
   }
 

@@ -99,14 +99,30 @@ export function moment(at) {
 /** The name of a day. @param {number} at */
 export function day(at) {
   const ago = dayOf(Date.now()) - dayOf(at);
-  if (ago === 0 || ago === 1) return relative.format(-ago, "day");
+  if (ago === 0 || ago === 1) return capital(relative.format(-ago, "day"));
   return (ago > 0 && ago < 300 ? formats.date : formats.old).format(at);
+}
+
+/** @param {string} text */
+function capital(text) {
+  const [first = ""] = text;
+  return first.toLocaleUpperCase(chosen) + text.slice(first.length);
+}
+
+/** How long ago, in the largest unit that fits. @param {number} at */
+export function ago(at) {
+  // Clocks differ: what is not past yet is now.
+  const seconds = Math.max(0, (Date.now() - at) / 1000);
+  if (seconds < 60) return relative.format(0, "second");
+  if (seconds < 3600) return relative.format(-Math.floor(seconds / 60), "minute");
+  if (seconds < 86400) return relative.format(-Math.floor(seconds / 3600), "hour");
+  return relative.format(-Math.floor(seconds / 86400), "day");
 }
 
 /** As short as a list wants it: a time today, then a day. @param {number} at */
 export function brief(at) {
   const ago = dayOf(Date.now()) - dayOf(at);
   if (ago <= 0) return time(at);
-  if (ago < 7) return ago === 1 ? relative.format(-1, "day") : formats.weekday.format(at);
+  if (ago < 7) return ago === 1 ? capital(relative.format(-1, "day")) : formats.weekday.format(at);
   return formats.short.format(at);
 }

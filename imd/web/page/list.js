@@ -54,7 +54,8 @@ export class List {
 
   #show() {
     const wanted = this.filter.value.trim().toLowerCase();
-    const match = ({ peer }) => `${peer.name} ${peer.display ?? ""}`.toLowerCase().includes(wanted);
+    const match = (/** @type {Conversation} */ { peer }) =>
+      `${peer.name} ${peer.display ?? ""}`.toLowerCase().includes(wanted);
     const items = this.#items.filter(match);
     const rows = items.map((item) => this.#row(item));
     const same = rows.length === this.#list.childElementCount;
@@ -108,7 +109,7 @@ export class List {
   #draw(link, { peer, last, unread }, open) {
     const name = called(peer);
     const label = spoken(t("list.unread", { count: unread }));
-    const badge = h("span", { class: "badge" }, String(Math.min(unread, 999)), label);
+    const badge = h("span", { class: "badge" }, unread > 999 ? "999+" : String(unread), label);
     const when = last && h("time", { datetime: new Date(last.at).toISOString() }, brief(last.at));
     if (open) link.setAttribute("aria-current", "page");
     else link.removeAttribute("aria-current");

@@ -61,7 +61,11 @@ function adding(client) {
     name.input.value = note.input.value = "";
     return t(entry?.state === "accepted" ? "people.now" : "people.asked", { name: wanted });
   };
-  const element = form([name.element, note.element], t("people.ask"), act);
+  const element = form(
+    [h("h3", {}, t("people.add")), name.element, note.element],
+    t("people.ask"),
+    act,
+  );
   element.classList.add("adding");
   return element;
 }

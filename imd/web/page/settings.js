@@ -3,9 +3,11 @@
 
 import { dialog, field, form, sure } from "./dialog.js";
 import { fill, h } from "./dom.js";
-import { LANGUAGES, explain, language, moment, setLanguage, t } from "./language.js";
+import { LANGUAGES, ago, explain, language, moment, setLanguage, t } from "./language.js";
 
 /** @import {Client} from "../imd.js" */
+
+/** @typedef {{device: number, label: string, seen: number, current?: boolean}} Device */
 
 /** The dialog. @param {Client} client @param {() => void} redraw after another language was chosen */
 export function settings(client, redraw) {
@@ -64,17 +66,24 @@ function devices(client) {
   const said = h("p", { class: "said error", role: "alert" });
   const show = async () => {
     try {
-      fill(list, (await client.devices.list()).map((/** @type {any} */ one) => row(one)));
+      /** @type {Device[]} */
+      const known = await client.devices.list();
+      // This one first, then the one that was used last.
+      known.sort((a, b) => Number(!!b.current) - Number(!!a.current) || b.seen - a.seen);
+      fill(list, known.map(row));
+      said.textContent = "";
     } catch (error) {
       said.textContent = explain(error);
     }
   };
-  /** @param {{device: number, label: string, seen: number, current?: boolean}} one */
+  /** @param {Device} one */
   const row = ({ device, label, seen, current }) => {
-    const about = current ? t("settings.thisDevice") : t("settings.seen", { when: moment(seen) });
+    const when = h("time", { title: moment(seen) }, t("settings.seen", { when: ago(seen) }));
+    const about = current ? h("span", { class: "here" }, t("settings.thisDevice")) : when;
     const words = { "aria-label": t("settings.revokeNamed", { name: label }) };
     const out = h("button", { type: "button", class: "plain", ...words }, t("settings.revoke"));
-    out.addEventListener("click", () => client.devices.revoke(device).then(show, show));
+    const wrong = (/** @type {any} */ error) => (said.textContent = explain(error));
+    out.addEventListener("click", () => client.devices.revoke(device).then(show, wrong));
     const text = h("div", {}, h("div", { dir: "auto" }, label), h("small", {}, about));
     return h("li", { class: "device" }, text, !current && out);
   };

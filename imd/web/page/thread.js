@@ -89,11 +89,17 @@ export class Thread {
     this.rename(peer);
   }
 
+  /** @type {any} */
   #title;
+  /** @type {any} */
   #top;
+  /** @type {any} */
   #blocks;
+  /** @type {any} */
   #scroller;
+  /** @type {any} */
   #latest;
+  /** @type {any} */
   #note;
 
   /** @param {{name: string, display?: string}} peer */
@@ -129,6 +135,7 @@ export class Thread {
       if (user !== client.account?.id) this.#rows.receipt(delivered, read);
     });
     this.#scroller.addEventListener("scroll", () => this.#scrolled(), { passive: true });
+    this.#size.observe(this.#scroller);
     this.#latest.addEventListener("click", () => this.#toEnd());
     addEventListener("focus", () => this.seen(), { signal });
     document.addEventListener("visibilitychange", () => this.seen(), { signal });
@@ -138,10 +145,13 @@ export class Thread {
   close() {
     this.#listening.abort();
     this.#watch?.disconnect();
+    this.#size.disconnect();
+    this.#rows.close();
   }
 
   async #open() {
     this.#watch?.disconnect();
+    this.#rows.close();
     this.#rows = this.#fresh(this.#conversation.unread ? this.#conversation.read : Infinity);
     fill(this.#blocks, this.#rows.element);
     await this.#older(true);
@@ -157,6 +167,12 @@ export class Thread {
 
   /** @type {IntersectionObserver | undefined} */
   #watch;
+  #size = new ResizeObserver(() => this.#look());
+
+  /** Rows near to what is seen get elements. */
+  #look() {
+    this.#rows.look(-this.#scroller.scrollTop, this.#scroller.clientHeight);
+  }
 
   /** Load what is before the oldest message here. */
   async #older(first = false) {
@@ -224,6 +240,7 @@ export class Thread {
   }
 
   #scrolled() {
+    this.#look();
     const near = this.#near;
     if (near) this.#missed = 0;
     this.#latest.hidden = near;

@@ -1,0 +1,49 @@
+"""imd.js plays the scenarios of the conformance kit, in a page of Chromium."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+import pytest_twisted
+from twisted.internet.defer import Deferred
+
+from imd.conformance.play import Kit, scenarios
+from imd.conformance.script import Scenario
+from tests.browser.pages import WEB
+
+COMMAND = (sys.executable, "-m", "tests.browser.conformance_driver")
+ALL = scenarios()
+#: Delays are compared with each other, and a busy machine adds to each: they are longer.
+UNHURRIED = [scenario for scenario in ALL if scenario.name == "r9-backoff"]
+HURRIED = [scenario for scenario in ALL if scenario not in UNHURRIED]
+
+
+@pytest.fixture(scope="module")
+def kit() -> Iterator[Kit]:
+    """Plays against imd.js; one browser for all scenarios."""
+    from twisted.internet import reactor
+
+    kit = Kit(reactor, COMMAND, scale=0.05, slack=15.0, static=WEB)
+    yield kit
+    pytest_twisted.blockon(Deferred.fromCoroutine(kit.stop()))
+
+
+@pytest.mark.limit(120)
+@pytest.mark.parametrize("scenario", HURRIED, ids=[f"{each.rule}-{each.name}" for each in HURRIED])
+async def test_imd_js_keeps_the_rule(kit: Kit, scenario: Scenario) -> None:
+    verdict = await kit.play(scenario)
+    assert verdict.faults == ()
+
+
+@pytest.mark.limit(120)
+async def test_imd_js_keeps_rule_r9_backoff() -> None:
+    from twisted.internet import reactor
+
+    (scenario,) = UNHURRIED
+    kit = Kit(reactor, COMMAND, scale=0.4, slack=15.0, static=WEB)
+    try:
+        assert (await kit.play(scenario)).faults == ()
+    finally:
+        await kit.stop()

@@ -1,0 +1,18 @@
+"""Directories for files that need not outlive a loss of power."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from unittest import TestCase
+
+#: Where they are, if it exists: no test takes the power away, and whoever shares a disk with
+#: others waits long for it.
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108 - names are random
+
+
+def directory(test: TestCase) -> Path:
+    """A directory of this test alone."""
+    top = tempfile.TemporaryDirectory(prefix="imd-test-", dir=MEMORY)
+    test.addCleanup(top.cleanup)
+    return Path(top.name)

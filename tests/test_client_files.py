@@ -1,0 +1,118 @@
+"""Files of the Python client: up, sent, down, over breaks of any kind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_twisted
+from msgspec import structs
+from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import SynchronousTestCase
+
+from imd import wire
+from imd.client import Client, Damaged, Message, Refused
+from imd.wire import BadValue, FileBody, decode_file
+from tests.process import Server, reactor
+
+
+@pytest_twisted.async_yield_fixture()
+async def server() -> AsyncIterator[Server]:
+    """A running server."""
+    running = Server()
+    await running.start()
+    yield running
+    await running.close()
+
+
+async def friends(server: Server) -> tuple[Client, Client, int]:
+    """Alice, Bob, their conversation."""
+    alice, bob = (Client(server.url, name, "secret", register=True) for name in ("alice", "bob"))
+    for client in (alice, bob):
+        client.start()
+        await client.ready()
+    await alice.friends.add("bob")
+    return alice, bob, (await bob.friends.accept("alice"))["conv"]
+
+
+async def test_file_is_sent_and_fetched_and_its_name_is_no_path(
+    server: Server, tmp_path: Path
+) -> None:
+    alice, bob, conversation = await friends(server)
+    got: DeferredQueue[Message] = DeferredQueue()
+    bob.on_message(got.put)
+    for size in (0, 3_000_000):
+        (tmp_path / "a.png").write_bytes(os.urandom(size))
+        sent = await alice.send_file(conversation, tmp_path / "a.png")
+        message = await got.get()
+        assert message.seq == sent.seq
+        body = decode_file(message.body)
+        assert (body.name, body.mime, body.size) == ("a.png", "image/png", size)
+        await bob.fetch_file(message, tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b"]
+    for client in (alice, bob):
+        await client.stop()
+
+
+@pytest.mark.limit(90)
+async def test_upload_and_download_go_on_after_the_server_was_killed(
+    server: Server, tmp_path: Path
+) -> None:
+    alice, bob, _ = await friends(server)
+    content = os.urandom(60_000_000)
+    (tmp_path / "a").write_bytes(content)
+    seen: list[int] = []
+    begun: Deferred[None] = Deferred()
+
+    def progress(done: int, size: int) -> None:
+        seen.append(done)
+        if not begun.called:
+            begun.callback(None)
+
+    uploading = Deferred.fromCoroutine(alice.files.upload(tmp_path / "a", progress=progress))
+    await begun
+    await server.kill()
+    await server.start()
+    body = await uploading
+    assert seen[-1] == len(content)
+    assert seen == sorted(seen)
+    fetching = Deferred.fromCoroutine(alice.files.fetch(body, tmp_path / "b"))
+    await deferLater(reactor, 0.05, lambda: None)
+    await server.kill()
+    await server.start()
+    await fetching
+    assert (tmp_path / "b").read_bytes() == content
+    for client in (alice, bob):
+        await client.stop()
+
+
+async def test_what_is_refused_or_damaged_is_raised(server: Server, tmp_path: Path) -> None:
+    alice, bob, _ = await friends(server)
+    (tmp_path / "a").write_bytes(b"content")
+    body = await alice.files.upload(tmp_path / "a", name="x", mime="a/b")
+    assert (body.name, body.mime) == ("x", "a/b")
+    with pytest.raises(Refused) as caught:
+        await bob.files.fetch(body, tmp_path / "b")
+    assert caught.value.code == "not_found"
+    with pytest.raises(Damaged):
+        await alice.files.fetch(structs.replace(body, sha256="0" * 64), tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for client in (alice, bob):
+        await client.stop()
+
+
+class DecodeTests(SynchronousTestCase):
+    def test_body_of_a_later_version_is_understood(self) -> None:
+        body = FileBody(file=1, name="n", size=2, mime="m", sha256="0" * 64)
+        raw = wire.encode(body)
+        self.assertEqual(decode_file(raw), body)
+        self.assertEqual(decode_file(raw[:-1] + b',"later":[1]}'), body)
+
+    def test_what_is_no_file_is_a_bad_value(self) -> None:
+        for raw in b"", b"[]", b"{}", b'{"file":0}':
+            with self.assertRaises(BadValue):
+                decode_file(raw)
