@@ -89,7 +89,7 @@ setup(
             "trustme>=1.2",
         ],
         "lint": ["ruff>=0.17,<0.18"],
-        "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15"],
+        "types": ["mypy>=2.4,<3", "mypy-zope>=1.0.15", "PyJWT[crypto]>=2.13"],
     },
     entry_points={"console_scripts": ["imd = imd.cli:main"]},
 )

@@ -207,8 +207,9 @@ class Log:
 
     @property
     def lines(self) -> list[str]:
-        """All lines so far."""
-        return self._server.output[self._mark :].splitlines()
+        """All lines so far, but for those of sessions that ended."""
+        lines = self._server.output[self._mark :].splitlines()
+        return [line for line in lines if "] session " not in line]
 
 
 async def live_through(cluster: Cluster, outage: Outage, seconds: float) -> Report:

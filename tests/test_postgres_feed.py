@@ -157,7 +157,7 @@ async def test_much_comes_in_pages_and_all_of_it_comes(
         assert all(len(page.heads) + len(page.cursors) <= 4 for page in pages)
         assert tuple(head for page in pages for head in page.heads) == whole.heads
         assert tuple(change for page in pages for change in page.cursors) == whole.cursors
-        assert [user for page in pages for user in page.accounts] == [1]
+        assert [user for page in pages for user in page.accounts] == [1, 2]
 
 
 async def test_a_transaction_is_never_cut_in_two(

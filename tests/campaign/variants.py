@@ -156,8 +156,8 @@ def _watched(path: str) -> None:
 
     process = daemon.process
 
-    def watched(settings: Any, reactor: Any, supervisor: Any) -> Any:
+    def watched(settings: Any, reactor: Any, *more: Any) -> Any:
         gauges.watch(path, reactor)
-        return process(settings, reactor, supervisor)
+        return process(settings, reactor, *more)
 
     daemon.process = watched

@@ -220,7 +220,10 @@ export class Thread {
   /** @param {Message} message */
   #arrived(message) {
     const near = this.#near;
+    const high = this.#scroller.scrollHeight;
     if (!this.#rows.put(message)) return;
+    // Positions count from the end, which is further away now.
+    if (!near) this.#scroller.scrollTop -= this.#scroller.scrollHeight - high;
     if (near || message.mine) this.#toEnd();
     else this.#missed += 1;
     if (!message.mine) {
