@@ -97,6 +97,7 @@ async def test_connections_that_were_ended_heal_and_the_same_batch_gets_the_same
                 await waiting
             held.release()
             first = await append(storage, batch)
+            await until(lambda: storage.unready is None)
             _terminate(postgres, store_url)
             again = await append(storage, batch)
             await until(lambda: storage.unready is None)
