@@ -1,9 +1,7 @@
-"""A real OpenLDAP server with people in it; Debian's package is installed where that is allowed."""
+"""A real OpenLDAP server with people in it."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -11,9 +9,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import pytest
 import trustme
 
+from tests.debian import program
 from tests.process import free_port
 
 BASE = "ou=people,dc=example,dc=org"
@@ -68,14 +66,13 @@ objectClass: extensibleObject
 ou: elsewhere
 ref: ldap://127.0.0.1:1/ou=elsewhere,{BASE}
 """
-_PLACES = ("/usr/sbin", "/usr/libexec", "/usr/local/libexec", "/usr/bin")
 
 
 class Slapd:
     """A directory of its own on two ports of this host; its certificate is for ``localhost``."""
 
     def __init__(self) -> None:
-        slapd = find()
+        slapd = program("slapd")
         self._top = tempfile.TemporaryDirectory(prefix="imd-slapd-")
         self.directory = Path(self._top.name)
         self.port, self.tls_port = free_port(), free_port()
@@ -143,20 +140,3 @@ class Slapd:
             else:
                 return
         raise AssertionError("slapd does not listen")
-
-
-def find() -> str:
-    """The program; fails the test with what to install if there is none."""
-    found = _found()
-    if found is None and os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["update"], ["install", "--yes", "--no-install-recommends", "slapd"]):
-            subprocess.run(["apt-get", "-q", *command], env=environment, check=False, timeout=600)
-        found = _found()
-    if found is None:
-        pytest.fail("no slapd: install Debian's package 'slapd'")
-    return found
-
-
-def _found() -> str | None:
-    return shutil.which("slapd", path=os.pathsep.join((*_PLACES, os.defpath)))

@@ -13,6 +13,7 @@ import pytest_twisted
 
 from imd.client import Client
 from tests.cluster import Cluster, befriend
+from tests.debian import program
 from tests.outages import Talk, sleep, until
 from tests.process import ROOT, free_port, reactor
 from tests.servers import Redis
@@ -33,7 +34,7 @@ def haproxy(directory: Path, text: str) -> list[str]:
     path = directory / "haproxy.cfg"
     # As many as a test may open files for.
     path.write_text(text.replace("maxconn 40000", "maxconn 400"))
-    return ["/usr/sbin/haproxy", "-db", "-f", str(path)]
+    return [program("haproxy"), "-db", "-f", str(path)]
 
 
 def nginx(directory: Path, text: str) -> list[str]:
@@ -46,7 +47,7 @@ fastcgi_temp_path {directory}/f; uwsgi_temp_path {directory}/u; scgi_temp_path {
 {text} }}"""
     path = directory / "nginx.conf"
     path.write_text(whole)
-    return ["/usr/sbin/nginx", "-e", "stderr", "-p", str(directory), "-c", str(path)]
+    return [program("nginx"), "-e", "stderr", "-p", str(directory), "-c", str(path)]
 
 
 BALANCERS = {"haproxy/imd.cfg": haproxy, "nginx/imd.conf": nginx}

@@ -15,6 +15,7 @@ from imd.daemon import ROLES
 from imd.ops.lifecycle import EX_CONFIG
 from imd.ops.supervisor import EVERY, MOST_LAG
 from imd.tap import Options
+from tests.debian import program
 from tests.process import ROOT
 
 UNITS = ROOT / "etc" / "systemd"
@@ -53,8 +54,8 @@ def test_the_options_of_a_service_are_those_that_its_role_takes(name: str, tmp_p
         if "connector" in name
         else ""
     )
-    program, *flags = command(name, tmp_path)
-    assert program == "/opt/imd/bin/twistd"
+    twistd, *flags = command(name, tmp_path)
+    assert twistd == "/opt/imd/bin/twistd"
     assert flags[:3] == ["-n", "--pidfile=", "imd"]
     options = Options()
     options.parseOptions(flags[3:])
@@ -96,7 +97,7 @@ def test_the_target_stops_all_that_it_holds(name: str) -> None:
 
 @pytest.mark.parametrize("name", SERVICES)
 def test_what_a_service_is_exposed_to_is_little(name: str) -> None:
-    judge = ["systemd-analyze", "security", "--offline=true", "--threshold=12", "--no-pager"]
+    judge = [program("systemd"), "security", "--offline=true", "--threshold=12", "--no-pager"]
     done = subprocess.run([*judge, UNITS / name], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -107,7 +108,7 @@ def test_systemd_has_nothing_to_say_against_the_units(tmp_path: Path) -> None:
         (tmp_path / path.name).write_text(text)
     names = [path.name.replace("@.", "@1.") for path in UNITS.iterdir()]
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *names],
+        [program("systemd"), "verify", "--man=no", *names],
         capture_output=True,
         text=True,
         check=False,

@@ -14,6 +14,7 @@ from typing import Any
 from playwright.async_api import BrowserContext, Error, Page, async_playwright
 
 from tests.browser import chromium
+from tests.debian import program
 
 _OPEN = """
 async ({ url, user, password, scale }) => {
@@ -118,7 +119,7 @@ async def drive() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=chromium.find(), args=chromium.arguments(), headless=True
+            executable_path=program("chromium"), args=chromium.arguments(), headless=True
         )
         context = await browser.new_context()
         await context.expose_function("report", report)

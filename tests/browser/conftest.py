@@ -15,6 +15,7 @@ from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_pl
 from tests.browser import chromium
 from tests.browser.people import People
 from tests.browser.served import Served
+from tests.debian import program
 
 #: Milliseconds that Playwright waits for anything.
 PATIENCE = 20_000
@@ -47,10 +48,10 @@ class Complaints(list[str]):
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
     """Chromium."""
-    program = chromium.find()
+    executable = program("chromium")
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=program, args=chromium.arguments(), headless=True
+            executable_path=executable, args=chromium.arguments(), headless=True
         )
         yield browser
         browser.close()
