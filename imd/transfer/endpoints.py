@@ -171,9 +171,8 @@ def _check_loopback(key: str, host: str) -> None:
 # -- certificates
 
 
-@implementer(IOpenSSLContextFactory)
-class _Server:
-    """What each new connection of a connector is met with."""
+class _Renewable:
+    """What is read from the files of a certificate, and read again when they are renewed."""
 
     def __init__(self, tls: TransferTls | None) -> None:
         self._tls = tls
@@ -183,6 +182,14 @@ class _Server:
         """Read the files again.  Raises ``ConfigError``."""
         _check_time(self._tls)
         self._read()
+
+    def _read(self) -> None:
+        raise NotImplementedError
+
+
+@implementer(IOpenSSLContextFactory)
+class _Server(_Renewable):
+    """What each new connection of a connector is met with."""
 
     def _read(self) -> None:
         options = CertificateOptions(**_options(self._tls))
@@ -195,17 +202,8 @@ class _Server:
 
 
 @implementer(IOpenSSLClientConnectionCreator)
-class _Client:
+class _Client(_Renewable):
     """What a connector shows to the transfer that it dials next."""
-
-    def __init__(self, tls: TransferTls | None) -> None:
-        self._tls = tls
-        self._read()
-
-    def renew(self) -> None:
-        """Read the files again.  Raises ``ConfigError``."""
-        _check_time(self._tls)
-        self._read()
 
     def _read(self) -> None:
         options = _options(self._tls)
