@@ -233,12 +233,14 @@ class Intake:
         try:
             if not self.file.complete:
                 async with self._turn:
-                    upload = self._going_on()
-                    if upload.size == self.file.size:
-                        self.file = await self._uploads.complete(self.file, upload)
+                    await self._complete(self._going_on())
         finally:
             await self.end()
         return self.file
+
+    async def _complete(self, upload: Upload) -> None:
+        if upload.size == self.file.size:
+            self.file = await self._uploads.complete(self.file, upload)
 
     async def end(self) -> None:
         """Let go of the upload, wherever it is; harmless when repeated."""

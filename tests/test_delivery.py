@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 
+from msgspec import structs
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.delivery import Delivery
 from imd.errors import Close
-from imd.hints import Notify, Receipt, Replace, Revoke
+from imd.hints import Notify, Push, Receipt, Replace, Revoke
 from imd.registry import Registry
+from imd.times import Times
 from tests.application import Listener
 from tests.nodes import push
 
@@ -48,6 +50,18 @@ class DeliveryTests(SynchronousTestCase):
         expected = {"type": "receipt", "conv": 7, "user": 1, "delivered": 5, "read": 4}
         self.assertEqual(told, expected)
         self.assertFalse(self.delivery.deliver(Receipt((9,), 7, 1, 5, 4)))
+
+    def test_how_long_pushes_and_receipts_took_is_taken_of_those_that_went_somewhere(self) -> None:
+        times = Times(lambda: 5.0, lambda: 3000)
+        delivery = Delivery(self.registry, times)
+        times.awaits(7, 1, 2, since=4.0)
+        stamped = Push((1,), 7, 1, b'{"type":"msg","at":1000}')
+        delivery.deliver(structs.replace(stamped, users=(9,)))
+        self.assertEqual(times.received.count, 0)
+        delivery.deliver(stamped)
+        self.assertEqual((times.received.count, times.received.total), (1, 2.0))
+        delivery.deliver(Receipt((2,), 7, 1, 1, 0))
+        self.assertEqual((times.delivered.count, times.delivered.total), (1, 1.0))
 
     def test_an_event_goes_to_all_sessions_of_its_users(self) -> None:
         self.assertTrue(self.delivery.deliver(Notify((1, 9), json.dumps("x").encode())))

@@ -42,6 +42,7 @@ class LinkTests(SynchronousTestCase):
             self.link[:-1],
             "\xe9" * LENGTH,
             "=" * LENGTH,
+            "A" + "!" * (LENGTH - 1),
             "!" * 75,
         ):
             self.assertIsNone(read(SECRET, 5, text, 0), text)

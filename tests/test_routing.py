@@ -145,6 +145,7 @@ class RoutingTests(SynchronousTestCase):
         hints = [push(7, n, 3) for n in range(3)]
         for hint in hints:
             self.routing.tell(hint)
+        self.assertEqual(len(self.forwarding), 2)
         self.assertEqual(self.sent(), [(None, hints[2]), ("west", hints[0]), ("west", hints[1])])
 
     def test_what_was_committed_here_was_pushed_here(self) -> None:

@@ -104,10 +104,15 @@ class Gate:
     def __init__(self, storage: Any) -> None:
         self._storage = storage
         self.held = False
+        #: The process was killed: whatever it would do next never happens.
+        self.dead = False
         self._steps: deque[Callable[[], None]] = deque()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._storage, name)
+        return self._never if self.dead else getattr(self._storage, name)
+
+    async def _never(self, *_: Any, **__: Any) -> Any:
+        await Deferred()
 
     async def append(self, *args: Any) -> Any:
         return await self._pass("append", args)
@@ -116,6 +121,8 @@ class Gate:
         return await self._pass("advance", args)
 
     async def _pass(self, name: str, args: tuple[Any, ...]) -> Any:
+        if self.dead:
+            return await self._never()
         if not self.held:
             return await getattr(self._storage, name)(*args)
         await self._turn()
@@ -409,7 +416,7 @@ class World:
 
     def kill_server(self) -> None:
         """kill -9: memory is gone, links break, what was committed stays."""
-        self.server.alive = False
+        self.server.alive, self.server.gate.dead = False, True
         for device in self.everyone:
             device.lost()
         self.storage.close()

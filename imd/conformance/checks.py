@@ -211,6 +211,19 @@ async def report(stage: Stage, pattern: dict[str, Any]) -> None:
     _bind(stage, pattern, await stage.pace.until(look, WITHIN, f"the report {pattern}"))
 
 
+async def stored(stage: Stage, conv: int, pattern: dict[str, Any]) -> None:
+    """What the client has stored is like the pattern soon; it is asked until it is."""
+    end = stage.pace.now() + WITHIN * stage.pace.scale + stage.pace.slack
+    while True:
+        stage.tell({"do": "stored", "conv": conv})
+        told = await stage.pace.until(lambda: stage.take({"stored"}), WITHIN, "what is stored")
+        if match({"stored": pattern}, told, stage.bound) is not None:
+            return
+        if stage.pace.now() > end:
+            raise Broken(f"stored is {told['stored']}, and not {pattern}")
+        await verbs.wait(stage, 0.5)
+
+
 async def silent(stage: Stage, names: list[str], seconds: float) -> None:
     """The driver makes no report of these names for so long, nor has it."""
 
@@ -234,5 +247,6 @@ CHECKS: dict[str, Verb] = {
     "shown": shown,
     "shown-range": shown_range,
     "report": report,
+    "stored": stored,
     "silent": silent,
 }

@@ -23,7 +23,7 @@ from twisted.internet.defer import Deferred, succeed
 from imd.terminal.codes import Ending
 from imd.terminal.passwords import ask
 from imd.terminal.rendering import PLAIN_TICKS, TICKS
-from imd.terminal.worker import Worker, write_all
+from imd.terminal.worker import LINE_BYTES, Lines, Worker, write_all
 
 STDIN, STDOUT = 0, 1
 #: What a terminal shows faintly: everything that is no message.
@@ -166,6 +166,7 @@ class PlainScreen:
         self.patient = not tty
         self._input = Worker(reactor)
         self._output = Worker(reactor)
+        self._lines = Lines(sys.stdin.fileno())
         self._reading: Deferred[str | None] | None = None
         self._failure: Any = None
         self._closed = False
@@ -179,11 +180,15 @@ class PlainScreen:
 
     def read(self) -> Deferred[str | None]:
         """See ``Screen``."""
-        return self._answered(_read_line)
+        return self._answered(self._line)
 
     def ask(self, prompt: str) -> Deferred[str | None]:
         """See ``Screen``."""
-        return self._answered(_read_line if self.patient else lambda: _asked(prompt))
+        return self._answered(self._line if self.patient else lambda: _asked(prompt))
+
+    def _line(self) -> str | None:
+        line = self._lines.next(LINE_BYTES)
+        return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 
     def _answered(self, job: Callable[[], str | None]) -> Deferred[str | None]:
         reading = self._reading = Deferred()
@@ -234,11 +239,6 @@ def _asked(prompt: str) -> str | None:
         return ask(prompt)
     except Ending:
         return None
-
-
-def _read_line() -> str | None:
-    line = sys.stdin.buffer.readline()
-    return line.decode("utf-8", "replace").rstrip("\r\n") if line else None
 
 
 def _keys() -> KeyBindings:

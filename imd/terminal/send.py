@@ -20,14 +20,12 @@ from imd.tasks import spawn
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.options import Parser, access, add_access, seconds
 from imd.terminal.running import guarded, log_to, place_of, report_kept, run_client
-from imd.terminal.worker import Worker
+from imd.terminal.worker import LINE_BYTES, Lines, Worker
 
 #: How far a message has to get, from the least to the most.
 STAGES = ("sent", "delivered", "read")
 #: Lines that are on their way at once.
 WINDOW = 64
-#: A line of ``--lines`` that is longer cannot be a message (a server takes 16 KiB of text).
-LINE_BYTES = 1 << 20
 
 _log = Logger()
 
@@ -136,8 +134,8 @@ class Delivery:
         return known
 
     async def _stream(self, conversation: int) -> None:
-        reader, number = Worker(self._clock), 0
-        while line := await reader.do(lambda: sys.stdin.buffer.readline(LINE_BYTES)):
+        reader, number, lines = Worker(self._clock), 0, Lines(sys.stdin.fileno())
+        while line := await reader.do(lambda: lines.next(LINE_BYTES)):
             text = _decoded(line).rstrip("\r\n")
             number += 1
             if text.strip():

@@ -14,6 +14,9 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
+#: A line of ``--lines`` that is longer cannot be a message (a server takes 16 KiB of text).
+LINE_BYTES = 1 << 20
+
 
 class Worker:
     """Does one thing after the other, in the order in which it was asked to.
@@ -42,6 +45,35 @@ class Worker:
             except BaseException:
                 result = Failure()
             self._reactor.callFromThread(done.callback, result)
+
+
+class Lines:
+    """Lines of a file, read past Python's buffers.
+
+    Those have locks: a program that ends while a thread waits for input in one is aborted.
+    """
+
+    def __init__(self, file: int) -> None:
+        self._file = file
+        self._rest = b""
+
+    def next(self, most: int) -> bytes:
+        """The next line with its end, at most so many bytes of it; nothing at the end."""
+        while b"\n" not in self._rest and len(self._rest) < most:
+            more = self._read()
+            if not more:
+                break
+            self._rest += more
+        end = self._rest.find(b"\n", 0, most) + 1 or most
+        line, self._rest = self._rest[:end], self._rest[end:]
+        return line
+
+    def _read(self) -> bytes:
+        while True:
+            try:
+                return os.read(self._file, 65536)
+            except BlockingIOError:
+                select.select([self._file], [], [])
 
 
 def write_all(file: int, data: bytes) -> None:
