@@ -12,7 +12,8 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"counts", "effects", "errors", "events", "filelinks", "friendship", "hints", "limits"}
+PURE = {"checks", "counts", "effects", "errors", "events", "filelinks", "friendship", "hints"}
+PURE |= {"limits"}
 PURE |= {"media", "methods", "model", "names", "ranges", "readers", "s3account", "session"}
 PURE |= {"throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.ssl import CertificateOptions
 from zope.interface import implementer
 
+from imd.checks import endpoint_fault
 from imd.errors import ConfigError
 
 
@@ -79,4 +80,4 @@ class TlsEndpoint:
             self._read = _Read(self._description)
         except Exception as error:
             # Whatever is wrong with the files: no name, no PEM, another key.
-            raise ConfigError("listen", f"{self._description}: {error}") from None
+            raise ConfigError("listen", f"{self._description}: {endpoint_fault(error)}") from None
