@@ -28,7 +28,10 @@ from imd.downloads import Downloads
 from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
 from imd.friends import Friends
-from imd.interfaces import Arrivals, Blobs, Feed, Storage
+from imd.interfaces.feed import Feed
+from imd.interfaces.files import Blobs
+from imd.interfaces.nodes import Arrivals
+from imd.interfaces.storage import Storage
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
