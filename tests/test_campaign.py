@@ -121,3 +121,14 @@ async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> 
 async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
     sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
     assert await oracles(sizes, engines, "any-lock-order") >= {15}
+
+
+async def test_only_what_is_cached_of_routes_has_to_be_repaired(engines: Engines) -> None:
+    sizes = Sizes(4, 2, 300, 6.0, every=0.2, peace=0.0, only=("drop-device",))
+    assert await oracles(sizes, engines, "") == set()
+    assert await oracles(sizes, engines, "cache-routes") == {19}
+
+
+async def test_a_device_that_is_not_thrown_out_is_caught(engines: Engines) -> None:
+    assert await oracles(TINY, engines, "") == set()
+    assert await oracles(TINY, engines, "keep-revoked") >= {12}
