@@ -123,12 +123,15 @@ async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
     assert await oracles(sizes, engines, "any-lock-order") >= {15}
 
 
-async def test_only_what_is_cached_of_routes_has_to_be_repaired(engines: Engines) -> None:
-    sizes = Sizes(4, 2, 300, 6.0, every=0.2, peace=0.0, only=("drop-device",))
+@pytest.mark.limit(120)
+async def test_routes_that_are_cached_are_caught(engines: Engines) -> None:
+    # One device of a user, which comes back on the other connector half of the time.
+    only = ("drop-device",)
+    sizes = Sizes(10, 1, 500, 12.0, every=0.2, peace=0.0, careful=0, only=only)
     assert await oracles(sizes, engines, "") == set()
     assert await oracles(sizes, engines, "cache-routes") == {19}
 
 
 async def test_a_device_that_is_not_thrown_out_is_caught(engines: Engines) -> None:
-    assert await oracles(TINY, engines, "") == set()
-    assert await oracles(TINY, engines, "keep-revoked") >= {12}
+    assert 12 not in await oracles(TINY, engines, "")
+    assert 12 in await oracles(TINY, engines, "keep-revoked")

@@ -23,8 +23,9 @@ from tests.campaign.history import (
     Wrote,
 )
 
-#: The share of messages that a sweep may have to tell of while everything is well.
-REPAIRS = 0.01
+#: The share of messages that a sweep may tell of while everything is well: a push under way
+#: and a sweep may cross.
+REPAIRS = 0.02
 #: What a server prints when something happened that nobody had thought of.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Unhandled (?:error|Error)")
 #: What PostgreSQL prints about an order of locks, or a check, that is wrong.
