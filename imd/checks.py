@@ -110,7 +110,7 @@ def endpoint_fault(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"cannot read {error.filename}: {error.strerror}"
     if isinstance(error, LookupError):
-        return "systemd has handed over no such socket"
+        return "no such socket was handed over"
     text = str(error)
     for pattern, meaning in _ENDPOINT:
         if re.match(pattern, text):

@@ -345,4 +345,4 @@ def test_real_processes_end_with_78_and_one_line(tmp_path: Path) -> None:
     line = ended(tmp_path, f'store-file = "{missing}"', CREDENTIALS_DIRECTORY=str(tmp_path))
     assert line == f"imd: store-file: cannot read {missing}: No such file or directory"
     line = ended(tmp_path, "", "--listen=systemd:domain=INET:name=clients")
-    assert line.endswith("systemd has handed over no such socket")
+    assert line.endswith("no such socket was handed over")
