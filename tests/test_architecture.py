@@ -27,7 +27,7 @@ EDGE |= {"trace", "watched"}
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
 PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 PURE_MODULES |= {"imd/doctor/judge.py"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}

@@ -24,6 +24,7 @@ from twisted.web.server import Site
 from imd.doctor import engines, machine
 from imd.doctor.judge import Finding
 from imd.doctor.main import examine
+from imd.status import redis_dial
 from imd.storage.database import NAME
 from imd.transfer.service import TransferService
 from tests.process import environment, free_port, reactor
@@ -38,7 +39,10 @@ TLS = '[transfer-tls]\ncert = "own.pem"\nkey = "key.pem"\nca = "ca.pem"\n'
 
 
 @pytest.fixture(autouse=True)
-def _here(tmp_path: Path) -> Iterator[None]:
+def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A directory of the test, and patience with a machine that has much to do."""
+    monkeypatch.setattr(engines, "SECONDS", 60.0)
+    monkeypatch.setattr(redis_dial, "CONNECT_SECONDS", 60.0)
     with contextlib.chdir(tmp_path):
         yield
 
@@ -76,7 +80,7 @@ async def test_a_mistake_in_the_configuration_is_the_one_finding() -> None:
 
 
 async def test_a_process_that_has_all_it_needs_is_well_and_nothing_is_made(tmp_path: Path) -> None:
-    said = await found("limits.connections = 1")
+    said = await found('listen = "tcp:1:backlog=1"\nlimits.connections = 1')
     assert {one.level for name, one in said.items() if name not in ("clock", "library")} == {"ok"}
     assert "will be made at the start" in said["data"].text
     assert [path.name for path in tmp_path.iterdir()] == ["imd.toml"]

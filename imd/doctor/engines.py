@@ -216,7 +216,11 @@ async def _bucket(settings: Settings, reactor: Any) -> list[Finding]:
     key += f"imd-doctor-{secrets.token_hex(8)}"
     link = S3Link(settings.s3, bucket, reactor)
     try:
-        return [await _probed(link, key)]
+        try:
+            return [await _probed(link, key)]
+        except Unavailable:
+            # A store may close a connection that is kept just when it is used again.
+            return [await _probed(link, f"{key}-2")]
     finally:
         await link.close()
 
