@@ -12,12 +12,13 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"checks"}
+PURE = {"checks", "steps"}
 PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
 PURE |= {"limits", "media", "methods", "model", "names", "ranges", "readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
+APPLICATION |= {"journey"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
