@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.protocols import portforward
 
 from imd.terminal.codes import Exit
-from tests.process import FAST, Server
+from tests.process import FAST, Server, reactor
 from tests.shell import Shell
 from tests.terminal import Terminal, imd
 
@@ -90,7 +91,6 @@ async def test_what_cannot_be_sent_is_told_and_has_its_code(shell: Shell, tmp_pa
         (str(tmp_path),): (Exit.NO_INPUT, "Is a directory"),
         (str(tmp_path / "pipe"),): (Exit.NO_INPUT, "pipe: Not a file"),
         (str(large),): (Exit.DATA, "large: refused: too_large: a file has at most 60000000"),
-        ("-",): (Exit.USAGE, "--file -: give --name"),
     }
     for arguments, (code, words) in expected.items():
         found, out, err = await shell.run("alice", "send", "bob", "--file", *arguments)
@@ -112,12 +112,52 @@ async def test_run_again_with_the_same_id_is_one_message(shell: Shell, tmp_path:
     assert (code, "conflict" in err) == (Exit.REFUSED, True)
 
 
-async def test_a_bar_is_for_people_and_an_interrupt_says_what_becomes_of_the_rest(
-    shell: Shell, tmp_path: Path
+class _Choking(portforward.ProxyServer):  # type: ignore[misc]
+    """Takes no more than so many bytes, and lets the rest wait for ever."""
+
+    taken = 0
+
+    def dataReceived(self, data: bytes) -> None:
+        self.taken += len(data)
+        if self.taken < 1_000_000:
+            super().dataReceived(data)
+        else:
+            self.transport.pauseProducing()
+
+
+@pytest_twisted.async_yield_fixture()
+async def choked(shell: Shell) -> AsyncIterator[str]:
+    """Where an upload comes to a halt."""
+    factory = portforward.ProxyFactory("127.0.0.1", shell.server.port)
+    factory.protocol = _Choking
+    port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+    yield f"ws://127.0.0.1:{port.getHost().port}/ws"
+    await port.stopListening()
+
+
+async def test_an_upload_that_comes_to_a_halt_is_given_up_and_nothing_is_sent(
+    shell: Shell, choked: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes(50_000_000))
+    arguments = ("send", "bob", "--url", choked, "--file", str(path), "--timeout", "10")
+    terminal = Terminal(imd(*arguments), shell.home("alice"))
+    try:
+        await terminal.shows("% of 50.0 MB")
+        assert await terminal.ends() == Exit.TEMPORARY
+    finally:
+        terminal.close()
+    assert "not sent: nothing moved any more" in terminal.text.replace("\n", "")
+    assert await received(shell) == []
+
+
+async def test_an_interrupt_says_what_becomes_of_the_rest(
+    shell: Shell, choked: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "big \x1b[2J.bin"
-    path.write_bytes(os.urandom(50_000_000))
-    terminal = Terminal(imd("send", "bob", "--file", str(path)), shell.home("alice"))
+    path.write_bytes(bytes(50_000_000))
+    command = imd("send", "bob", "--url", choked, "--file", str(path))
+    terminal = Terminal(command, shell.home("alice"))
     try:
         await terminal.shows("% of 50.0 MB")
         terminal.kill(signal.SIGINT)
