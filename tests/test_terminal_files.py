@@ -14,18 +14,16 @@ import pytest_twisted
 from twisted.protocols import portforward
 
 from imd.terminal.codes import Exit
-from tests.process import FAST, Server, reactor
+from tests.process import Server, reactor
 from tests.shell import Shell
 from tests.terminal import Terminal, imd
 
-#: So that a file may be too large, and a user reach the quota of a day.
-CONFIG = f"{FAST}\nfile_bytes = 60000000\nfiles_per_day = 1000\nfile_bytes_per_day = 500000000\n"
 ID = "0191aaaa-0000-7000-8000-0000000000aa"
 
 
 @pytest_twisted.async_yield_fixture(scope="module")
 async def running(tmp_path_factory: Any) -> AsyncIterator[Shell]:
-    server = Server(config=CONFIG)
+    server = Server()
     await server.start()
     shell = Shell(server, tmp_path_factory.mktemp("homes"))
     await shell.friends()
@@ -81,24 +79,6 @@ async def test_standard_input_is_a_file_with_a_name(shell: Shell, tmp_path: Path
     assert saved.read_bytes() == b"from a pipe"
 
 
-async def test_what_cannot_be_sent_is_told_and_has_its_code(shell: Shell, tmp_path: Path) -> None:
-    large = tmp_path / "large"
-    with large.open("wb") as file:
-        file.truncate(60_000_001)
-    os.mkfifo(tmp_path / "pipe")
-    expected = {
-        (str(tmp_path / "none"),): (Exit.NO_INPUT, "none: No such file or directory"),
-        (str(tmp_path),): (Exit.NO_INPUT, "Is a directory"),
-        (str(tmp_path / "pipe"),): (Exit.NO_INPUT, "pipe: Not a file"),
-        (str(large),): (Exit.DATA, "large: refused: too_large: a file has at most 60000000"),
-    }
-    for arguments, (code, words) in expected.items():
-        found, out, err = await shell.run("alice", "send", "bob", "--file", *arguments)
-        assert (found, out, err.count("\n")) == (code, "", 1), (arguments, err)
-        assert words in err, arguments
-    assert await received(shell) == []
-
-
 async def test_run_again_with_the_same_id_is_one_message(shell: Shell, tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"the same")
@@ -135,29 +115,13 @@ async def choked(shell: Shell) -> AsyncIterator[str]:
     await port.stopListening()
 
 
-async def test_an_upload_that_comes_to_a_halt_is_given_up_and_nothing_is_sent(
-    shell: Shell, choked: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(bytes(50_000_000))
-    arguments = ("send", "bob", "--url", choked, "--file", str(path), "--timeout", "10")
-    terminal = Terminal(imd(*arguments), shell.home("alice"))
-    try:
-        await terminal.shows("% of 50.0 MB")
-        assert await terminal.ends() == Exit.TEMPORARY
-    finally:
-        terminal.close()
-    assert "not sent: nothing moved any more" in terminal.text.replace("\n", "")
-    assert await received(shell) == []
-
-
 async def test_an_interrupt_says_what_becomes_of_the_rest(
     shell: Shell, choked: str, tmp_path: Path
 ) -> None:
     path = tmp_path / "big \x1b[2J.bin"
     path.write_bytes(bytes(50_000_000))
     command = imd("send", "bob", "--url", choked, "--file", str(path))
-    terminal = Terminal(command, shell.home("alice"))
+    terminal = Terminal(command, shell.home("alice"), columns=250)
     try:
         await terminal.shows("% of 50.0 MB")
         terminal.kill(signal.SIGINT)
@@ -218,24 +182,3 @@ async def test_a_file_that_is_no_more_does_not_hold_up_what_follows(
     assert "was not saved: not_found" in err
     assert list(there.iterdir()) == []
     await shell.friends()
-
-
-async def test_a_quota_is_not_for_ever(shell: Shell, tmp_path: Path) -> None:
-    carol = tmp_path / "carol"
-    carol.write_bytes(b"")
-    server = Server(config=f"{FAST}\nfiles_per_day = 1\n")
-    await server.start()
-    other = Shell(server, tmp_path / "homes")
-    try:
-        await other.friends()
-        assert (await other.run("alice", "send", "bob", "--file", str(carol)))[0] == 0
-        code, _, err = await other.run("alice", "send", "bob", "--file", str(carol))
-        assert (code, "not now: limit" in err) == (Exit.TEMPORARY, True)
-        await server.kill()
-        code, _, err = await other.run(
-            "alice", "send", "bob", "--file", str(carol), "--timeout", "1"
-        )
-        assert (code, "not reached in time" in err) == (Exit.UNAVAILABLE, True)
-    finally:
-        other.close()
-        await server.close()
