@@ -33,6 +33,7 @@ class SafeNameTests(SynchronousTestCase):
             "a\r\nb": "a__b",
             "\x1b[2J": "_[2J",
             "a.txt. .": "a.txt",
+            "a" + "\u0300" * 9: "a" + "\u0300" * 4,
         }
         for name, safe in names.items():
             self.assertEqual(safe_name(name), safe)

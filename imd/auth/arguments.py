@@ -24,7 +24,7 @@ Realm = Annotated[str, Meta(max_length=256)]
 
 
 class Arguments(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every checker of imd itself takes; see ``imd.interfaces.Checker``."""
+    """What every checker of imd itself takes; see ``imd.interfaces.passwords.Checker``."""
 
     realm: Realm = ""
     create: YesNo = "yes"

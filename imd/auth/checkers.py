@@ -22,7 +22,7 @@ MOST = 64
 
 
 class OtherSystem:
-    """A credentials checker as the application sees it; see ``imd.interfaces.Checker``.
+    """A credentials checker as the application sees it; see ``imd.interfaces.passwords.Checker``.
 
     The checker is believed only when the name it answers is the name that was said.  It may have
     attributes ``realm`` (without it, ``kind`` is the realm), ``create`` and ``adopt``.

@@ -14,13 +14,14 @@ from twisted.internet.defer import CancelledError, Deferred
 
 from imd.client import Changed, Client, Disconnected, Refused
 from imd.client.uploads import has_bytes
+from imd.decoding import decode_file
 from imd.errors import Code
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.escapes import visible
 from imd.terminal.progress import Bar
 from imd.terminal.running import ending
 from imd.terminal.worker import Worker
-from imd.wire import FileBody, decode_file
+from imd.wire import FileBody
 
 #: What stands for standard input.
 STDIN = "-"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from imd.terminal.escapes import visible
+from imd.terminal.escapes import thinned, visible
 
 #: Bytes of a name; file systems take 255, and ``numbered`` needs some.
 NAME_BYTES = 200
@@ -18,7 +18,7 @@ def safe_name(name: str) -> str:
     Whatever a terminal would not show as it is, and what makes a path, becomes ``_``.
     """
     shown = "".join("_" if each in _NEVER or visible(each) != each else each for each in name)
-    shown = shown.rstrip(" .")
+    shown = thinned(shown).rstrip(" .")
     if shown[:1] in tuple(_NEVER_FIRST):
         shown = "_" + shown.lstrip(_NEVER_FIRST)
     return _cut(shown) if shown.strip("_") else "file"

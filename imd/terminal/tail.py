@@ -28,6 +28,7 @@ from imd.client import (
     Message,
     Refused,
 )
+from imd.decoding import BadValue, decode_file
 from imd.errors import Code
 from imd.tasks import sleep
 from imd.terminal.codes import Ending, Exit
@@ -36,7 +37,7 @@ from imd.terminal.rendering import Shown, content, json_line, spoken
 from imd.terminal.running import guarded, log_to, place_of, run_client
 from imd.terminal.saving import Saver
 from imd.terminal.worker import Worker, write_all
-from imd.wire import BadValue, FileBody, decode_file
+from imd.wire import FileBody
 
 #: Seconds for the server to confirm what was marked, before the program ends.
 GOODBYE_SECONDS = 5.0

@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from imd.client import Client, Disconnected, LoginFailed, Message, Refused
 from imd.client.system import new_id
+from imd.decoding import BadValue, decode_file
 from imd.tasks import sleep, spawn
 from imd.terminal import acts, grammar
 from imd.terminal.codes import Exit
@@ -23,7 +24,7 @@ from imd.terminal.paths import path_candidates
 from imd.terminal.rendering import MANY, Shown, content, counted, spoken, status_line
 from imd.terminal.screen import Screen
 from imd.terminal.transfers import Transfers
-from imd.wire import BadValue, FileBody, decode_file
+from imd.wire import FileBody
 
 #: Messages shown when a conversation is opened.
 PAGE = 20
