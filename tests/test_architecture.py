@@ -26,7 +26,9 @@ EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
 PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
