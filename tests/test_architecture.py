@@ -27,7 +27,9 @@ EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
 PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 PURE_MODULES |= {"imd/doctor/judge.py"}
 #: What a pure room must not import.
