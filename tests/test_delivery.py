@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from msgspec import structs
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.delivery import Delivery
 from imd.errors import Close
 from imd.hints import Notify, Push, Receipt, Replace, Revoke
+from imd.journey import Journey
 from imd.registry import Registry
 from imd.times import Times
 from tests.application import Listener
@@ -43,6 +46,16 @@ class DeliveryTests(SynchronousTestCase):
     def test_nobody_here_is_reported_and_the_one_left_out_is_somebody(self) -> None:
         self.assertFalse(self.delivery.deliver(push(7, 1, 8, 9)))
         self.assertTrue(self.delivery.deliver(push(7, 1, 2), but=self.bob))
+
+    def test_each_session_that_is_told_is_told_to_a_journey(self) -> None:
+        devices: list[int] = []
+
+        def observe(event: Any) -> None:
+            devices.append(event["device"])
+
+        journey = Journey(Logger("journey", observer=observe))  # type: ignore[arg-type]
+        Delivery(self.registry, None, journey).deliver(push(7, 1, 1, 2, 9), but=self.phone)
+        self.assertEqual(devices, [2, 3])
 
     def test_a_receipt_is_a_push_of_its_conversation(self) -> None:
         self.assertTrue(self.delivery.deliver(Receipt((2,), 7, 1, 5, 4)))

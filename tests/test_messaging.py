@@ -7,10 +7,12 @@ import uuid
 from typing import Any
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import messaging, wire
 from imd.errors import Close, Code, Refusal
+from imd.journey import Journey
 from imd.limits import Limits
 from imd.model import Cursor, Device, NewMessage
 from tests.application import WALL, Application, Frame, Listener
@@ -150,6 +152,18 @@ class SendingTests(MessagingTests):
         self.assertEqual(self.bob.pushed, [msg])
         self.assertEqual(self.laptop.pushed, [msg])
         self.assertEqual(self.alice.pushed + self.mallory.pushed, [])
+
+    def test_each_step_is_told_to_a_journey(self) -> None:
+        self.make()
+        steps: list[str] = []
+
+        def observe(event: Any) -> None:
+            steps.append(event["step"])
+
+        self.messaging._journey = Journey(Logger("journey", observer=observe))  # type: ignore[arg-type]
+        self.send()
+        self.mark(self.bob, 1, 1)
+        self.assertEqual(steps, ["accepted", "committed", "delivered", "read"])
 
     def test_nobody_hears_anything_before_the_commit(self) -> None:
         self.make()

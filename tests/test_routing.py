@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from twisted.internet.task import Clock
+from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import routing
 from imd.delivery import Delivery
 from imd.hints import AnyHint, Notify, Receipt, Replace, Revoke
 from imd.interfaces.feed import FeedHead
+from imd.journey import Journey
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.routing import Forwarding, Routing
@@ -44,6 +48,17 @@ class RoutingTests(SynchronousTestCase):
         self.clock.advance(0)
         sent, self.post.sent = self.post.sent, []
         return sorted(sent, key=lambda each: each[0] or "")
+
+    def test_each_node_that_is_told_is_told_to_a_journey(self) -> None:
+        told: list[str] = []
+
+        def observe(event: Any) -> None:
+            told.append(event["to"])
+
+        self.forwarding._journey = Journey(Logger("journey", observer=observe))  # type: ignore[arg-type]
+        self.forwarding.send(push(7, 1, 1))
+        self.assertEqual([node for node, _ in self.sent()], told)
+        self.assertEqual(told, ["east"])
 
     def test_one_node_alone_tells_its_own_sessions(self) -> None:
         alice = Listener(1)

@@ -98,7 +98,8 @@ def folders(settings: Settings) -> list[Finding]:
 
 def look(path: Path) -> Folder:
     """What is known of a directory, or of the nearest one above it that is there."""
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    # Not Path.exists: what another user has closed to us is as good as not there.
+    there = next(one for one in (path, *path.absolute().parents) if os.path.exists(one))
     found, room = there.stat(), os.statvfs(there)
     writable = there.is_dir() and os.access(there, os.W_OK | os.X_OK)
     free = room.f_bavail * room.f_frsize
