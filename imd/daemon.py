@@ -82,11 +82,13 @@ def connector(
 ) -> tuple[Step | Listener, ...]:
     """What holds client sessions, in the order of its start.  Raises ``ConfigError``.
 
-    The port is bound first of all and closed first of all.
+    The port is bound first of all and closed first of all.  Where others may take from the same
+    socket, this process does so only once it serves clients.
     """
     lag = Lag(reactor)
     parts = Connector(settings, reactor, lag)
-    listener = Listener(settings.listen, parts.site, reactor)
+    listener = Listener(settings.listen, parts.site, reactor, waits=True)
+    parts.opened = listener.open
     supervisor.unready = parts.unready
     supervisor.renewals += [listener.renew, *parts.renewals]
     steps: list[Step | Listener] = [
@@ -164,6 +166,8 @@ class Connector:
         self.files = files_of(settings, reactor)
         self._blobs: Blobs | None = None
         self.status = status_of(settings, node, reactor)
+        #: Called when clients are let in.
+        self.opened: Callable[[], None] = lambda: None
         #: What reads certificates again.
         self.renewals: list[Renewal] = []
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
@@ -265,6 +269,7 @@ class Connector:
     def _let_in(self, front: Front) -> None:
         self.site.resource = front
         self._unready = None
+        self.opened()
 
     def _front(self, storage: Storage) -> tuple[Front, Callable[[str], None]]:
         """What clients see, and what takes tokens of the feed."""

@@ -10,7 +10,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IStreamServerEndpoint
+from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -67,18 +67,37 @@ class Step(Service):
             await ending
 
 
+def is_inherited(description: str) -> bool:
+    """Whether an endpoint takes a socket that the service manager has bound.
+
+    Other processes may take connections from the same socket.
+    """
+    return "systemd" in description.split(":")[:2]
+
+
 class Listener(Service):
-    """A listening port.  It is bound before anything else starts, and closed before all else."""
+    """A listening port.  It is bound before anything else starts, and closed before all else.
+
+    If it ``waits`` it takes nothing before ``open`` from a socket that was inherited: what comes
+    earlier stays in there for a process that can serve it.
+    """
 
     def __init__(
-        self, description: str, factory: IProtocolFactory, reactor: Any, key: str = "listen"
+        self,
+        description: str,
+        factory: IProtocolFactory,
+        reactor: Any,
+        key: str = "listen",
+        waits: bool = False,
     ) -> None:
         self.setName("listener")  # type: ignore[no-untyped-call]
         self._key = key
         self._description = description
         self._factory = factory
         self._reactor = reactor
-        self._port: IListeningPort | None = None
+        self._waits = waits and is_inherited(description)
+        # Of a socket that was inherited it is one of Twisted's, which can pause.
+        self._port: Any = None
         self._tls: TlsEndpoint | None = None
 
     def privilegedStartService(self) -> None:
@@ -88,12 +107,21 @@ class Listener(Service):
             endpoint = self._endpoint()
         except Exception as error:
             # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
-            fail(ConfigError(self._key, f"{self._description}: {error}"))
+            absent = isinstance(error, LookupError) and is_inherited(self._description)
+            why = "no such socket was handed over" if absent else error
+            fail(ConfigError(self._key, f"{self._description}: {why}"))
         outcome: list[Any] = []
         endpoint.listen(self._factory).addBoth(outcome.append)
         if outcome and isinstance(outcome[0], Failure):
             fail(ConfigError(self._key, _why(self._description, outcome[0].value)))
         self._port = outcome[0] if outcome else None
+        if self._waits and self._port is not None:
+            self._port.stopReading()
+
+    def open(self) -> None:
+        """Take connections from now on, if that had to wait."""
+        if self._waits and self._port is not None:
+            self._port.startReading()
 
     def renew(self) -> None:
         """Read the certificate again, if there is one.  Raises ``ConfigError``."""
