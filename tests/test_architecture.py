@@ -12,7 +12,8 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
+PURE = {"checks"}
+PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
 PURE |= {"limits", "media", "methods", "model", "names", "ranges", "readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
@@ -25,8 +26,10 @@ EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}
