@@ -12,7 +12,7 @@ from tests.bench_files.places import place
 from tests.bench_files.proof import broken, measured
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(240)
 async def test_file_goes_up_and_down_beside_texts_and_is_whole_after_breaks(
     tmp_path: Path,
 ) -> None:
