@@ -21,7 +21,7 @@ APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging"
 APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
+EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "migrate", "sources", "tap"}
 EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
@@ -30,6 +30,7 @@ PURE_MODULES = {
     f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
 }
 PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
+PURE_MODULES |= {"imd/doctor/judge.py"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}
