@@ -155,7 +155,7 @@ class Town:
             self._ways += [(one, other, conversation), (other, one, conversation)]
         for one, _, conversation in self._ways:
             await until(lambda: conversation in one.client.conversations)  # noqa: B023
-        for n in range(20):
+        for n in range(40):
             self._tokens.append(await self._device(f"fly{n}"))
 
     async def _device(self, name: str) -> str:
@@ -188,8 +188,12 @@ class Town:
         """Begin something; how it fails is a fault of the run."""
         doing: Deferred[None] = Deferred.fromCoroutine(what())  # type: ignore[arg-type]
         self._running.add(doing)
-        doing.addErrback(lambda f: self.ledger.faults.append(f"{what.__name__}: {f.value!r}"))
+        doing.addErrback(self._fault, what.__name__)
         doing.addBoth(lambda _: self._running.discard(doing))
+
+    def _fault(self, failure: Failure, what: str) -> None:
+        self.ledger.faults.append(f"{what}: {failure.value!r}")
+        print(failure.getTraceback(), flush=True)
 
     # -- what happens
 
@@ -212,14 +216,17 @@ class Town:
         self.ledger.breaks += abruptly
 
     async def _fly(self) -> None:
+        # Nobody else's meanwhile: of two sessions of one device the older one is closed.
+        token = self._tokens.pop(0)
         peer: Peer = await connect(reactor, self._url(), lambda reason: None)
-        await peer.login(token=random.choice(self._tokens))
+        await peer.login(token=token)
         await sleep(random.random() * STAY)
         peer.is_closed_by_us = True
         if random.random() < 0.5:
             peer.sendClose(1000)
         else:
             peer.hang_up()
+        self._tokens.append(token)
         self.ledger.flies += 1
 
     async def _guests(self) -> None:
