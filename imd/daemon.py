@@ -161,8 +161,8 @@ class Connector:
         self.files = files_of(settings, reactor)
         self._blobs: Blobs | None = None
         self.status = status_of(settings, node, reactor)
-        #: What reads certificates again.
-        self.renewals: list[Renewal] = []
+        #: What reads certificates and keys again.
+        self.renewals: list[Renewal] = [each.renew for each in self._checkers]
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
             settings, reactor, self.renewals
         )

@@ -170,6 +170,13 @@ class Server:
         except OSError:
             return False
 
+    async def hang_up(self, told: str) -> None:
+        """Send SIGHUP, and wait until the process has told so."""
+        mark = len(self.output)
+        os.kill(self.pid, signal.SIGHUP)
+        while told not in self.output[mark:]:
+            await deferLater(reactor, 0.02, lambda: None)
+
     async def kill(self, number: int = signal.SIGKILL) -> int | None:
         """Send a signal and wait for the end; the exit code, or the signal as a negative number."""
         child, self._child = self._child, None
