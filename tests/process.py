@@ -77,11 +77,11 @@ def command() -> list[str]:
 _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 
-def environment() -> dict[str, str]:
+def environment(sources: Path = ROOT) -> dict[str, str]:
     """The environment of a child: the sources, and little else."""
     return {
         "PATH": os.defpath,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(sources),
         "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
     }
@@ -109,6 +109,8 @@ class Server:
         self._top = tempfile.TemporaryDirectory(prefix="imd-server-", dir=MEMORY)
         self.directory = Path(self._top.name)
         self.port = free_port()
+        #: What the process runs from its next start on.
+        self.sources = ROOT
         self._options = options
         self._child: _Child | None = None
         self._process: Any = None
@@ -155,7 +157,11 @@ class Server:
         ]
         death = ["setpriv", "--pdeathsig", "KILL"]
         self._process = reactor.spawnProcess(
-            child, "/usr/bin/setpriv", death + arguments, env=environment(), path=self._top.name
+            child,
+            "/usr/bin/setpriv",
+            death + arguments,
+            env=environment(self.sources),
+            path=self._top.name,
         )
         return child
 
