@@ -112,6 +112,7 @@ class Server:
         #: What the process runs from its next start on.
         self.sources = ROOT
         self._options = options
+        self._descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         self._child: _Child | None = None
         self._process: Any = None
         path = self.directory / "imd.toml"
@@ -162,6 +163,7 @@ class Server:
             death + arguments,
             env=environment(self.sources),
             path=self._top.name,
+            childFDs=self._descriptors,
         )
         return child
 
