@@ -13,15 +13,35 @@ from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"counts", "effects", "errors", "events", "filelinks", "friendship", "hints", "limits"}
-PURE |= {"media", "methods", "model", "names", "ranges", "readers", "s3account", "session"}
+PURE |= {
+    "media",
+    "methods",
+    "model",
+    "names",
+    "orders",
+    "ranges",
+    "readers",
+    "s3account",
+    "session",
+}
 PURE |= {"throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
+APPLICATION |= {
+    "admin",
+    "arrivals",
+    "delivery",
+    "cluster",
+    "evictions",
+    "downloads",
+    "logins",
+    "online",
+    "reach",
+}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
-EDGE |= {"trace", "watched"}
+EDGE |= {"offline", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
