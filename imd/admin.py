@@ -13,9 +13,10 @@ import msgspec
 from msgspec import Struct
 from twisted.logger import Logger
 
-from imd import names, orders, wire
+from imd import names, orders
+from imd.decoding import BadValue, decode_strict
 from imd.errors import Code, Refusal
-from imd.interfaces import AccountStorage
+from imd.interfaces.storage import AccountStorage
 from imd.logins import is_external
 from imd.model import User
 from imd.orders import ORDERS
@@ -74,8 +75,8 @@ class Admin:
         if decoder is None:
             raise Refusal(Code.NOT_FOUND, "there is no such method")
         try:
-            decoded = wire.decode_strict(decoder, params)
-        except wire.BadValue as error:
+            decoded = decode_strict(decoder, params)
+        except BadValue as error:
             raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
         outcome = "failed"
         try:

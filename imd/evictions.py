@@ -12,7 +12,7 @@ from twisted.logger import Logger
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.hints import Revoke
-from imd.interfaces import AccountStorage, Storage
+from imd.interfaces.storage import AccountStorage, Storage
 from imd.registry import Registry
 from imd.tasks import Clock, spawn
 

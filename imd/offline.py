@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from imd.config import POSTGRESQL, Settings
 from imd.errors import ConfigError, Unavailable
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.sources import Sources
 from imd.storage.database import NAME
 from imd.storage.postgres import PostgresStorage

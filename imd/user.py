@@ -17,7 +17,7 @@ from imd.admin import Admin
 from imd.auth.password import Passwords
 from imd.config import Settings, admin_token, merge
 from imd.errors import ConfigError, Refusal, Unavailable
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.offline import Here, with_storage
 from imd.ops.logs import clean
 from imd.sources import Sources

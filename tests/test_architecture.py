@@ -12,32 +12,14 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"counts", "effects", "errors", "events", "filelinks", "friendship", "hints", "limits"}
-PURE |= {
-    "media",
-    "methods",
-    "model",
-    "names",
-    "orders",
-    "ranges",
-    "readers",
-    "s3account",
-    "session",
-}
-PURE |= {"throttle", "tls", "version", "wire"}
+PURE = {"checks"}
+PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
+PURE |= {"limits", "media", "methods", "model", "names", "orders", "ranges", "readers", "s3account"}
+PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {
-    "admin",
-    "arrivals",
-    "delivery",
-    "cluster",
-    "evictions",
-    "downloads",
-    "logins",
-    "online",
-    "reach",
-}
+APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evictions", "logins"}
+APPLICATION |= {"online", "reach"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
@@ -52,8 +34,6 @@ OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3"
 OUTSIDE |= {"time", "twisted", "zope"}
 #: Longer than a file should be, and why.
 LONG = {
-    "imd/interfaces.py": "every port, with what it promises",
-    "imd/wire.py": "the whole grammar of the wire stands in one place",
     "imd/client/rules.py": "the recovery algorithm is one state machine",
     "imd/client/client.py": "everything a program may call, with its meaning",
 }

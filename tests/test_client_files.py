@@ -15,7 +15,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from imd import wire
 from imd.client import Client, Damaged, Message, Refused
-from imd.wire import BadValue, FileBody, decode_file
+from imd.decoding import BadValue, decode_file
+from imd.wire import FileBody
 from tests.process import Server, reactor
 
 

@@ -13,7 +13,7 @@ import pytest_twisted
 from twisted.internet import reactor as _reactor
 
 from imd.errors import ConfigError
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
 
-from imd import __version__, wire
+from imd import __version__, decoding, wire
 from imd.client import effects, system
 from imd.client.connection import endpoint_of
 from imd.client.conversations import Repair, received
@@ -205,7 +205,7 @@ class Client:
 
     async def fetch_file(self, message: Message, path: str | PathLike[str]) -> None:
         """Download the file of a message; see ``files.fetch``."""
-        await self.files.fetch(wire.decode_file(message.body), path)
+        await self.files.fetch(decoding.decode_file(message.body), path)
 
     def reply(self, message: Message, text: str, n: int = 0) -> Deferred[Sent]:
         """Send the ``n``-th answer to ``message``; repeated, it is still one message.
