@@ -12,7 +12,8 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
+PURE = {"checks"}
+PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
 PURE |= {"limits", "media", "methods", "model", "names", "ranges", "readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
@@ -28,10 +29,11 @@ ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 PURE_MODULES = {
     f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
 }
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}
+
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 PATHS = sorted((ROOT / "imd").rglob("*.py"))
 TREES = {str(path.relative_to(ROOT)): ast.parse(path.read_text("utf-8")) for path in PATHS}

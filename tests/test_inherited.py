@@ -18,8 +18,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 
 from imd.ops.lifecycle import Listener
+from tests.debian import program
 from tests.outages import until
-from tests.process import FAST, Server, command, free_port
+from tests.process import FAST, ROOT, Server, command, free_port
 from tests.test_renewal import Files
 from tests.test_supervisor import Manager
 
@@ -54,6 +55,17 @@ class Inherited(Server):
         """See ``Server``."""
         await super().close()
         self._manager.close()
+
+
+class Activated(Inherited):
+    """A server that the first client starts, by a tool of systemd."""
+
+    def _command(self) -> list[str]:
+        tool = str(Path(program("systemd")).with_name("systemd-socket-activate"))
+        told = [f"NOTIFY_SOCKET={self._manager.address}", f"PYTHONPATH={ROOT}"]
+        given = [f"--setenv={each}" for each in told]
+        where = f"--listen=127.0.0.1:{self.port}"
+        return [tool, where, "--fdname=clients", *given, *command()]
 
 
 @pytest.fixture
@@ -107,6 +119,33 @@ async def test_clients_wait_in_the_socket_for_a_process_that_can_serve_them(
     finally:
         await early.close()
         await late.close()
+
+
+async def test_the_first_client_starts_a_process_that_serves_it_reloads_and_ends(
+    shared: socket.socket,
+) -> None:
+    server = Activated(shared)
+    shared.close()
+    server._descriptors.pop(3)
+    server.begin()
+    links: list[socket.socket] = []
+
+    def connected() -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            links.append(ask(server.port))
+        return bool(links)
+
+    try:
+        await until(connected)
+        assert await deferToThread(status, links[0]) == "200"
+        await until(lambda: server.says("READY=1") == 1)
+        os.kill(server.pid, signal.SIGHUP)
+        await until(lambda: server.says("READY=1") == 2)
+        assert server.says("RELOADING=1") == 1
+        assert await server.kill(signal.SIGTERM) == -signal.SIGTERM
+        assert server.says("STOPPING=1") == 1
+    finally:
+        await server.close()
 
 
 async def test_one_that_stops_leaves_the_socket_to_the_other(two: list[Inherited]) -> None:

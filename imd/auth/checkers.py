@@ -72,6 +72,8 @@ def checkers_of(descriptions: Sequence[str], clock: Any) -> tuple[OtherSystem, .
 
 def _made(description: str) -> Any:
     kind = description.partition(":")[0]
+    if kind == OWN:
+        raise ConfigError("auth", f'"{OWN}" stands alone; nothing follows it')
     try:
         checker: Any = makeChecker(description)
     except ConfigError:

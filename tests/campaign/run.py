@@ -31,6 +31,8 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Seconds until every revoked device has to know it, whose connector may just have come back.
+EXPELLED = 20.0
 #: Messages that are sent in one turn at most, if the clients are behind the plan.
 BURST = 20
 #: Pairs that become friends at once, and seconds until everybody has to have heard of it.
@@ -230,6 +232,7 @@ class Campaign:
         await _until(self._converged, CONVERGE)
         self._waits = (connected - began, reactor.seconds() - connected)
         await _until(self._entered, ENTERED)
+        await _until(lambda: all(d.client.state == "stopped" for d in self._lost), EXPELLED)
         if self._plan.sizes.quiet:
             await sleep(reactor, LAST_SWEEP)
             self._quiet = now()
