@@ -3,10 +3,10 @@
 
 import { Calls } from "./calls.js";
 import { FENCED, ImdError } from "./errors.js";
+import { eventsOf } from "./events.js";
 import { Link } from "./link.js";
 import { Timer, now, sleep } from "./system.js";
 import { NOBODY } from "./types.js";
-import { messageOf, pendingMessage } from "./views.js";
 
 /** @import {Body, Login, Notice, Saved, Timings, Write} from "./types.js" */
 /** @import {IndexedStore} from "./store.js" */
@@ -78,6 +78,7 @@ export class Leader {
       rowsAbove: (/** @type {number} */ conv, /** @type {number} */ above) =>
         this.#store.rowsAbove(conv, above),
     };
+    /** @type {Link} */
     const link = new Link({
       url: this.#url,
       store,
@@ -139,43 +140,11 @@ export class Leader {
   #told(notices, writes) {
     /** @type {Events} */
     const events = [];
-    for (const notice of notices) events.push(...this.#events(notice));
+    const logs = this.#link?.rules.conversations;
+    for (const notice of notices) events.push(...eventsOf(notice, this.account, logs));
     if (writes.some(({ type }) => type !== "account")) events.push(["conversations", {}]);
     this.#tell(events);
     for (const notice of notices) this.#follow(notice);
-  }
-
-  /** @param {Notice} notice @returns {Events} */
-  #events(notice) {
-    const me = this.account.user;
-    const logs = this.#link?.rules.conversations;
-    switch (notice.type) {
-      case "deliver": {
-        const { row } = notice;
-        return [["message", { message: messageOf(row, logs?.get(row.conv), me) }]];
-      }
-      case "acked": {
-        const row = { ...notice, from: me, device: this.account.device };
-        return [["sent", { message: messageOf(row, logs?.get(row.conv), me) }]];
-      }
-      case "refused": {
-        const message = pendingMessage(notice.entry, undefined, me);
-        return [["failed", { message, code: notice.code }]];
-      }
-      case "receipt": {
-        const { type: _type, ...receipt } = notice;
-        return [["receipt", receipt]];
-      }
-      case "withdrawn":
-        return [["withdrawn", { conv: notice.conv, above: notice.above }]];
-      case "hinted": {
-        const { name, data } = notice;
-        const friends = name.startsWith("friend.") ? [["friends", {}]] : [];
-        return /** @type {Events} */ ([["event", { name, data }], ...friends]);
-      }
-      default:
-        return [];
-    }
   }
 
   /** @param {Notice} notice */
