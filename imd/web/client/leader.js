@@ -7,6 +7,7 @@ import { eventsOf } from "./events.js";
 import { Link } from "./link.js";
 import { Timer, now, sleep } from "./system.js";
 import { NOBODY } from "./types.js";
+import { Uploads } from "./uploads.js";
 
 /** @import {Body, Login, Notice, Saved, Timings, Write} from "./types.js" */
 /** @import {IndexedStore} from "./store.js" */
@@ -30,6 +31,16 @@ export class Leader {
     this.#timings = timings;
     this.#tell = tell;
     this.#deposed = deposed;
+    this.#uploads = new Uploads({
+      url,
+      store,
+      term,
+      timings,
+      tell,
+      account: () => this.account,
+      call: (method, params) => this.#call(method, params),
+      ready: () => void this.#pull().catch(() => {}),
+    });
   }
 
   #url;
@@ -38,6 +49,7 @@ export class Leader {
   #timings;
   #tell;
   #deposed;
+  #uploads;
   /** @type {Link | null} */
   #link = null;
   #calls = new Calls();
@@ -67,6 +79,7 @@ export class Leader {
     this.#calls.lost();
     this.#entering?.reject(new ImdError("offline", "the tab was closed"));
     this.#wake();
+    await this.#uploads.stop();
     await this.#link?.stop();
     this.#link = null;
   }
@@ -169,6 +182,7 @@ export class Leader {
     this.#setState("ready");
     this.#calls.flow();
     void this.#roster().catch(() => {});
+    void this.#uploads.look().catch(() => {});
   }
 
   /** The friend list changed while nobody was told. */
@@ -208,6 +222,7 @@ export class Leader {
     }
     // R9: bad credentials stay bad.
     if (close === 4501) await this.#forget();
+    void this.#uploads.stop();
     this.#setState("refused", { code: error.code, message: reason });
   }
 
@@ -231,6 +246,7 @@ export class Leader {
     reconnect: async () => this.#reconnect(),
     awake: async () => this.#awake(),
     outbox: () => this.#pull(),
+    uploads: () => this.#uploads.look(),
   };
 
   /** @param {Login} login */
