@@ -2,8 +2,7 @@
 /** Files: what tabs do with them; `uploads.js` brings them to the server. @module */
 
 import { ImdError } from "./errors.js";
-import { newId, wall } from "./system.js";
-import { addressOf } from "./transfer.js";
+import { addressOf, newId, wall } from "./system.js";
 import { uploadMessage } from "./views.js";
 
 /** @import {Message} from "./views.js" */

@@ -4,10 +4,10 @@
 import { Calls } from "./calls.js";
 import { FENCED, ImdError } from "./errors.js";
 import { eventsOf } from "./events.js";
+import { LaterUploads } from "./later.js";
 import { Link } from "./link.js";
 import { Timer, now, sleep } from "./system.js";
 import { NOBODY } from "./types.js";
-import { Uploads } from "./uploads.js";
 
 /** @import {Body, Login, Notice, Saved, Timings, Write} from "./types.js" */
 /** @import {IndexedStore} from "./store.js" */
@@ -31,7 +31,7 @@ export class Leader {
     this.#timings = timings;
     this.#tell = tell;
     this.#deposed = deposed;
-    this.#uploads = new Uploads({
+    this.#uploads = new LaterUploads({
       url,
       store,
       term,
@@ -246,7 +246,7 @@ export class Leader {
     reconnect: async () => this.#reconnect(),
     awake: async () => this.#awake(),
     outbox: () => this.#pull(),
-    uploads: () => this.#uploads.look(),
+    uploads: async () => this.#link && this.#uploads.look(),
   };
 
   /** @param {Login} login */

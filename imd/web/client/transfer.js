@@ -20,11 +20,6 @@ export class Passing extends Error {
   }
 }
 
-/** Where the files of a server are. @param {string} url of its WebSocket @param {string} path */
-export function addressOf(url, path) {
-  return new URL(path, url.replace(/^ws/, "http")).href;
-}
-
 /** @typedef {{url: string, token: string, signal: AbortSignal, stall: number}} Way */
 
 /** How many bytes are there. @param {Way} way @returns {Promise<number>} */

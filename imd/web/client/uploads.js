@@ -8,8 +8,8 @@
 
 import { FENCED, ImdError } from "./errors.js";
 import { sha256Of } from "./sha256.js";
-import { chance, now, wall } from "./system.js";
-import { PIECE, Passing, addressOf, bring, offsetOf } from "./transfer.js";
+import { addressOf, chance, now, wall } from "./system.js";
+import { PIECE, Passing, bring, offsetOf } from "./transfer.js";
 import { pendingMessage, uploadMessage } from "./views.js";
 
 /** @import {Account, Body, Timings, Upload} from "./types.js" */

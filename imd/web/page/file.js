@@ -44,7 +44,7 @@ export class FileView {
     const label = t("file.uploading", { name: this.#name });
     const values = { "aria-valuemin": 0, "aria-valuemax": 100, "aria-label": label };
     this.#progress = h("div", { class: "progress", role: "progressbar", ...values }, this.#bar);
-    const words = h("span", { class: "about" }, h("bdi", { class: "title" }, this.#name), this.#about);
+    const words = h("span", { class: "about" }, h("bdi", { class: "title", title: this.#name }, this.#name), this.#about);
     const { text } = message.body;
     this.elements = [
       ...(this.#picture ? [this.#picture.element] : []),
