@@ -151,7 +151,7 @@ def test_a_cancelled_file_is_forgotten_and_the_next_one_goes(
     alice.evaluate("until(() => seen.some(([n]) => n === 'progress'))")
     alice.evaluate("id => client.files.cancel(id)", first)
     assert alice.evaluate("id => code(client.files.cancel(id))", first) == "not_found"
-    assert alice.evaluate("id => client.files.local(id).then((blob) => blob ?? null)", first) is None
+    assert alice.evaluate("async (id) => !(await client.files.local(id))", first)
     gate.left = 9
     second = send(alice, conv, 11)
     check(bob, conv, second, 11)
