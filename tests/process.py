@@ -110,6 +110,7 @@ class Server:
         self.directory = Path(self._top.name)
         self.port = free_port()
         self._options = options
+        self._descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         self._child: _Child | None = None
         self._process: Any = None
         path = self.directory / "imd.toml"
@@ -155,7 +156,12 @@ class Server:
         ]
         death = ["setpriv", "--pdeathsig", "KILL"]
         self._process = reactor.spawnProcess(
-            child, "/usr/bin/setpriv", death + arguments, env=environment(), path=self._top.name
+            child,
+            "/usr/bin/setpriv",
+            death + arguments,
+            env=environment(),
+            path=self._top.name,
+            childFDs=self._descriptors,
         )
         return child
 

@@ -83,6 +83,7 @@ def test_the_connectors_take_their_clients_from_the_socket_of_the_unit() -> None
     name = sockets["Socket"]["FileDescriptorName"]
     assert f"--listen=systemd:domain=INET:name={name}" in connector["Service"]["ExecStart"]
     assert connector["Service"]["Sockets"] == "imd-connector.socket"
+    assert connector["Service"]["NonBlocking"] == "yes"
     assert re.fullmatch(r"imd-connector@\d\.service", sockets["Socket"]["Service"])
     assert sockets["Socket"]["ListenStream"] == "127.0.0.1:8080"
 

@@ -1,7 +1,14 @@
-"""The ``ssl:`` endpoint of clients, whose certificate can be read again while sessions go on."""
+"""The ``ssl:`` endpoint of clients, whose certificate can be read again while sessions go on.
+
+``ssl:PORT:privateKey=…``
+    Twisted's own.
+``ssl:systemd:domain=INET:name=NAME:privateKey=…``
+    The same on a socket that was inherited.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from OpenSSL import SSL
@@ -15,9 +22,24 @@ from twisted.internet.interfaces import (
     IStreamServerEndpoint,
 )
 from twisted.internet.ssl import CertificateOptions
+from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from imd.checks import endpoint_fault
 from imd.errors import ConfigError
+
+_INHERITED = "ssl:systemd:"
+#: What Twisted's ``ssl:`` knows of TLS; all else is about the socket.
+_OF_TLS = ("certKey=", "dhParameters=", "extraCertChain=", "privateKey=", "sslmethod=")
+
+
+def _split(description: str) -> tuple[str, str]:
+    """What ``ssl:`` is to read, and the endpoint that was inherited, if any."""
+    if not description.startswith(_INHERITED):
+        return description, ""
+    words = re.split(r"(?<!\\):", description)
+    of_tls = [word for word in words if word.startswith(_OF_TLS)]
+    return ":".join(["ssl:0", *of_tls]), ":".join(w for w in words[1:] if w not in of_tls)
 
 
 @implementer(IReactorSSL)
@@ -52,16 +74,23 @@ class _Read:
 
 @implementer(IStreamServerEndpoint, IOpenSSLContextFactory)
 class TlsEndpoint:
-    """Twisted's ``ssl:``; raises whatever that does for what it cannot read."""
+    """Raises whatever Twisted's endpoints do for what they cannot read."""
 
     def __init__(self, description: str, reactor: Any) -> None:
         self._description = description
         self._reactor = reactor
-        self._read = _Read(description)
+        self._of_tls, inherited = _split(description)
+        self._read = _Read(self._of_tls)
+        self._plain: IStreamServerEndpoint | None = (
+            serverFromString(reactor, inherited) if inherited else None
+        )
 
     def listen(self, factory: IProtocolFactory) -> Deferred[IListeningPort]:
         """See ``IStreamServerEndpoint``."""
         read = self._read
+        if self._plain is not None:
+            secure: IProtocolFactory = TLSMemoryBIOFactory(self, False, factory, self._reactor)
+            return self._plain.listen(secure)
         return execute(
             self._reactor.listenSSL, read.port, factory, self, read.backlog, read.interface
         )
@@ -76,7 +105,7 @@ class TlsEndpoint:
         Raises ``ConfigError``, and keeps the old one, if the new one cannot be served.
         """
         try:
-            self._read = _Read(self._description)
+            self._read = _Read(self._of_tls)
         except Exception as error:
             # Whatever is wrong with the files: no name, no PEM, another key.
-            raise ConfigError("listen", f"{self._description}: {error}") from None
+            raise ConfigError("listen", f"{self._description}: {endpoint_fault(error)}") from None
