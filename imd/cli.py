@@ -20,6 +20,7 @@ COMMANDS = {
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
     "send": ("imd.terminal.send", "send a message, from a script"),
     "tail": ("imd.terminal.tail", "print the messages that come, for a script"),
+    "user": ("imd.user", "add, disable and list accounts; set passwords, end sessions"),
 }
 
 
