@@ -162,7 +162,9 @@ class SendingTests(MessagingTests):
 
         self.messaging._journey = Journey(Logger("journey", observer=observe))  # type: ignore[arg-type]
         self.send()
+        self.app.turn()
         self.mark(self.bob, 1, 1)
+        self.app.turn()
         self.assertEqual(steps, ["accepted", "committed", "delivered", "read"])
 
     def test_nobody_hears_anything_before_the_commit(self) -> None:
