@@ -14,12 +14,13 @@ from tests.process import ROOT
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"checks"}
 PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
-PURE |= {"limits", "media", "methods", "model", "names", "orders", "ranges", "readers", "s3account"}
+PURE |= {"keeping", "limits", "media", "methods", "model", "names", "orders", "ranges"}
+PURE |= {"readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evictions", "logins"}
-APPLICATION |= {"online", "reach"}
+APPLICATION |= {"online", "reach", "retention"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}

@@ -72,6 +72,8 @@ def content(kind: str, body: Mapping[str, Any]) -> str:
     text = text if isinstance(text, str) else ""
     if kind == "text":
         return text
+    if kind == "erased":
+        return "[erased]"
     if kind == "file":
         note = f"[file {body.get('name', '')}, {body.get('size', '?')} bytes]"
         return f"{note} {text}".rstrip()
