@@ -24,7 +24,7 @@ APPLICATION |= {"online", "reach", "retention"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
-EDGE |= {"offline", "trace", "user", "watched"}
+EDGE |= {"export", "offline", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
