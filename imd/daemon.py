@@ -87,7 +87,7 @@ def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
 def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
     """The figures of a process that is a transfer alone."""
     lag = Lag(reactor)
-    page = MetricsPage(COMMON, Process(lag), settings.metrics, reactor)
+    page = MetricsPage(COMMON, Process(lag, reactor), settings.metrics, reactor)
     return (Step("lag", lag.start, lag.stop), *_watch(settings, page, reactor))
 
 
@@ -173,7 +173,7 @@ class Connector:
         self._admin_token = admin_token(settings)
         self.times = Times(reactor.seconds, self._sources.now_ms)
         self.metrics = MetricsPage(
-            (*COMMON, *CONNECTOR), Node(self, lag), settings.metrics, reactor
+            (*COMMON, *CONNECTOR), Node(self, lag, reactor), settings.metrics, reactor
         )
         hosts = Hosts(settings.hosts, settings.origin)
         self.site = ImdSite(Closed(self.unready), self._crowd, reactor, hosts, self.metrics)
@@ -183,8 +183,8 @@ class Connector:
         self.status = status_of(settings, node, reactor)
         #: Called when clients are let in.
         self.opened: Callable[[], None] = lambda: None
-        #: What reads certificates again.
-        self.renewals: list[Renewal] = []
+        #: What reads certificates and keys again.
+        self.renewals: list[Renewal] = [each.renew for each in self._checkers]
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
             settings, reactor, self.renewals
         )

@@ -23,13 +23,16 @@ APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evicti
 APPLICATION |= {"online", "reach", "retention"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
-EDGE |= {"export", "offline", "trace", "user", "watched"}
+EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "export", "migrate", "sources", "tap"}
+EDGE |= {"offline", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
+PURE_MODULES |= {"imd/doctor/judge.py"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}
