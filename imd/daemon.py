@@ -46,6 +46,7 @@ from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
 from imd.ops.metrics import Alone, MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
+from imd.retention import Retention
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
@@ -199,6 +200,7 @@ class Connector:
         self.delivery: Delivery | None = None
         self._tidying: Tidying | None = None
         self._lookout: Lookout | None = None
+        self.retention: Retention | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
 
@@ -338,6 +340,8 @@ class Connector:
         if self.engine.feed is None:
             self._lookout = Lookout(storage, registry, clock)
             self._lookout.start()
+        self.retention = Retention(storage, self._settings.retention, self._sources, clock)
+        self.retention.start()
         evict = Evictions(storage, registry).evict
         admin = Admin(storage, self._passwords, self._sources, evict)
         return AdminPort(admin, self._admin_token, clock)
@@ -388,7 +392,7 @@ class Connector:
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
-        for part in (self._tidying, self._lookout):
+        for part in (self._tidying, self._lookout, self.retention):
             if part is not None:
                 part.stop()
         if self.hub is not None:

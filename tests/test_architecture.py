@@ -14,16 +14,17 @@ from tests.process import ROOT
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"checks", "steps"}
 PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
-PURE |= {"limits", "media", "methods", "model", "names", "orders", "ranges", "readers", "s3account"}
+PURE |= {"keeping", "limits", "media", "methods", "model", "names", "orders", "ranges"}
+PURE |= {"readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evictions", "journey"}
-APPLICATION |= {"logins", "online", "reach"}
+APPLICATION |= {"logins", "online", "reach", "retention"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "migrate", "offline", "sources", "tap"}
-EDGE |= {"trace", "user", "watched"}
+EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "export", "migrate", "sources", "tap"}
+EDGE |= {"offline", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
