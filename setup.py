@@ -28,6 +28,7 @@ setup(
         "imd.conformance",
         "imd.connector",
         "imd.files",
+        "imd.interfaces",
         "imd.ops",
         "imd.schema",
         "imd.status",

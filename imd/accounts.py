@@ -8,12 +8,12 @@ from typing import Any, Protocol
 
 from msgspec import UNSET, Struct
 
-from imd import methods, names, wire
+from imd import decoding, methods, names, wire
 from imd.errors import Close, Code, Refusal, SessionRefused
 from imd.events import DeviceEvent
 from imd.friends import Friends
 from imd.hints import Notify, Revoke
-from imd.interfaces import AccountStorage
+from imd.interfaces.storage import AccountStorage
 from imd.limits import Limits
 from imd.logins import PASSWORD_BYTES, Logins, Verified
 from imd.methods import METHODS
@@ -189,8 +189,8 @@ class Accounts:
         if known.public != (me is None):
             raise Refusal(*(_TOKEN_FIRST if me is None else _HTTP_ONLY))
         try:
-            decoded = wire.decode_strict(known.decoder, params)
-        except wire.BadValue as error:
+            decoded = decoding.decode_strict(known.decoder, params)
+        except decoding.BadValue as error:
             raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
         if me is not None and method in self._friends.methods:
             return await self._friends.call(me, method, decoded)

@@ -11,7 +11,7 @@ from imd.sweep import Sweep
 
 
 class Incoming:
-    """What comes from other nodes goes to the sessions here; ``imd.interfaces.Arrivals``.
+    """What comes from other nodes goes to the sessions here; ``imd.interfaces.nodes.Arrivals``.
 
     ``sweep`` has to be set before anything can come.
     """

@@ -6,7 +6,9 @@ from collections.abc import Callable
 
 from imd.arrivals import Incoming
 from imd.delivery import Delivery
-from imd.interfaces import Arrivals, Feed, Storage, Transfer, UserStatus
+from imd.interfaces.feed import Feed
+from imd.interfaces.nodes import Arrivals, Transfer, UserStatus
+from imd.interfaces.storage import Storage
 from imd.online import Online
 from imd.reach import Reach
 from imd.recent import Recent

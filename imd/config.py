@@ -6,6 +6,7 @@ import os
 import re
 import stat
 import tomllib
+from codecs import BOM_UTF8
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,20 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
+from imd.checks import (
+    MOST,
+    check_http,
+    check_networks,
+    check_node,
+    check_numbers,
+    check_origin,
+    check_printable,
+    unknown,
+)
 from imd.errors import ConfigError
 from imd.limits import Limits
 from imd.readers import Readers
 from imd.s3account import S3Account
-from imd.throttle import trusts
 from imd.tls import TransferTls
 
 #: Characters of a token that nobody guesses.
@@ -26,7 +36,6 @@ MIN_TOKEN = 16
 MOST_BYTES = 1 << 20
 LOGS = ("text", "json", "journald")
 ROLES = ("connector", "transfer", "all")
-NO_SUCH_KEY = "there is no such key; see etc/imd.toml for all of them"
 #: How the URL of a store, and of user status, that several nodes share begins.
 POSTGRESQL = ("postgresql://", "postgres://")
 S3 = "s3://"
@@ -79,6 +88,13 @@ _UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 #: Keys that may hold secrets; a file with one of them must be private.
 _SECRET_SCHEMES = (*POSTGRESQL, *REDIS)
+_KNOWN = {f.encode_name: f for f in msgspec.structs.fields(Settings)}
+#: All keys by their table.
+_TABLES: dict[str, tuple[str, ...]] = {"": tuple(_KNOWN)} | {
+    name: tuple(each.encode_name for each in msgspec.structs.fields(f.type))
+    for name, f in _KNOWN.items()
+    if isinstance(f.type, type) and issubclass(f.type, Struct)
+}
 
 
 def load(options: Mapping[str, Any], path: str | None) -> Settings:
@@ -112,6 +128,8 @@ def _handed_over(settings: Settings, key: str) -> Settings:
     text, mode = _open(f"{key}-file", Path(path))
     if mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_credential(Path(path)):
         raise ConfigError(f"{key}-file", f"others can read {path}; run: chmod 600 {path}")
+    if not text.strip().startswith(POSTGRESQL if key == "store" else REDIS):
+        raise ConfigError(f"{key}-file", f"{path} holds no URL that {key} may have")
     return msgspec.structs.replace(settings, **{key: text.strip()})
 
 
@@ -127,14 +145,18 @@ def _open(key: str, path: Path) -> tuple[str, int]:
         with path.open("rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             raw = file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise ConfigError(key, f"cannot read {path}: {error.strerror}") from None
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigError(key, f"cannot read {path}: {why}") from None
     if len(raw) > MOST_BYTES:
         raise ConfigError(key, f"{path} is larger than {MOST_BYTES} bytes")
+    if raw.startswith(BOM_UTF8):
+        raise ConfigError(key, f"{path} begins with a byte order mark; save it without one")
     try:
         return raw.decode(), mode
-    except UnicodeDecodeError:
-        raise ConfigError(key, f"{path} is not UTF-8") from None
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ConfigError(key, f"{path} is not UTF-8 (at line {line}); save it so") from None
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -163,25 +185,28 @@ def _named(table: Mapping[str, Any], section: str, key: str) -> bool:
 
 
 def _convert(table: Mapping[str, Any]) -> Settings:
-    known = {f.encode_name: f for f in msgspec.structs.fields(Settings)}
     for key in table:
-        if key not in known:
-            raise ConfigError(_shown(key), NO_SUCH_KEY)
+        if key not in _KNOWN:
+            raise ConfigError(_shown(key), unknown(key, _KNOWN, _TABLES))
     values: dict[str, Any] = {}
     for key, value in table.items():
         try:
-            values[known[key].name] = msgspec.convert(value, known[key].type)
+            values[_KNOWN[key].name] = msgspec.convert(value, _KNOWN[key].type)
         except msgspec.ValidationError as error:
             raise ConfigError(*_blame(key, error)) from None
-    return Settings(**values)
+    settings = Settings(**values)
+    check_printable("", settings)
+    return settings
 
 
 def _blame(key: str, error: msgspec.ValidationError) -> tuple[str, str]:
     """The full name of the key an error is about, and the error without its path."""
     text, _, path = str(error).partition(" - at `$")
-    unknown = _UNKNOWN.fullmatch(text)
-    if unknown:
-        return f"{key}{path.rstrip('`')}.{_shown(unknown[1])}", NO_SUCH_KEY
+    field = _UNKNOWN.fullmatch(text)
+    if field:
+        here = _TABLES[key]
+        elsewhere = {table: names for table, names in _TABLES.items() if names != here}
+        return f"{key}{path.rstrip('`')}.{_shown(field[1])}", unknown(field[1], here, elsewhere)
     return key + path.rstrip("`"), text
 
 
@@ -193,6 +218,8 @@ def _shown(key: str) -> str:
 def _check(settings: Settings) -> None:
     if settings.role not in ROLES:
         raise ConfigError("role", f"one of {', '.join(ROLES)}")
+    if not settings.data:
+        raise ConfigError("data", "name a directory")
     if not settings.auth or len(set(settings.auth)) < len(settings.auth):
         raise ConfigError("auth", "name at least one way to log in, and none of them twice")
     if settings.log not in LOGS:
@@ -200,23 +227,36 @@ def _check(settings: Settings) -> None:
     if settings.role != "transfer":
         _check_engines(settings)
     _check_files(settings)
-    _check_numbers("limits", settings.limits)
-    _check_numbers("passwords", settings.passwords)
-    _check_networks("limits.trusted_addresses", settings.limits.trusted_addresses)
-    _check_networks("proxies", settings.proxies)
-    _check_networks("metrics.readers", settings.metrics.readers)
+    _check_limits(settings)
+    _check_names(settings)
     if 0 < len(settings.metrics.token) < MIN_TOKEN:
         raise ConfigError("metrics.token", f"at least {MIN_TOKEN} characters, or none")
+
+
+def _check_limits(settings: Settings) -> None:
+    limits = settings.limits
+    check_numbers("limits", limits, _LIMITS)
+    check_numbers("passwords", settings.passwords, _COSTS)
+    if limits.silence_seconds <= limits.heartbeat_seconds:
+        more = f"more than heartbeat_seconds ({limits.heartbeat_seconds}), or nobody is in time"
+        raise ConfigError("limits.silence_seconds", more)
+    check_networks("limits.trusted_addresses", limits.trusted_addresses)
+    check_networks("proxies", settings.proxies)
+    check_networks("metrics.readers", settings.metrics.readers)
+
+
+def _check_names(settings: Settings) -> None:
+    check_node(settings.node)
     for host in settings.hosts:
         if host != "*" and not _HOST.fullmatch(host):
             raise ConfigError("hosts", f"{_shown(host)} is no name; write it without port and path")
-
-
-def _check_networks(key: str, networks: Sequence[str]) -> None:
-    try:
-        trusts(networks)
-    except ValueError as error:
-        raise ConfigError(key, str(error)) from None
+    for origin in settings.origin:
+        check_origin(origin)
+    if len(set(settings.transfer)) < len(settings.transfer):
+        raise ConfigError("transfer", "name each of them once")
+    for side in ("connector", "transfer"):
+        if not _HOST.fullmatch(getattr(settings.transfer_tls, side)):
+            raise ConfigError(f"transfer-tls.{side}", "a DNS name, as in certificates")
 
 
 def _check_engines(settings: Settings) -> None:
@@ -242,18 +282,16 @@ def _check_files(settings: Settings) -> None:
         raise ConfigError("files", "name the bucket: s3://BUCKET/PREFIX")
     elif not settings.s3.key or not settings.s3.secret:
         raise ConfigError("s3.key", "s3:// needs s3.key and s3.secret")
+    elif not settings.s3.region:
+        raise ConfigError("s3.region", "name the region, or leave it out")
+    if settings.s3.endpoint:
+        check_http("s3.endpoint", settings.s3.endpoint)
 
 
 #: Limits that may be 0, for "no limit".
-_MAY_BE_ZERO = frozenset(("rate", "other_rate", "file_total_bytes", "file_reserve_bytes"))
-
-
-def _check_numbers(table: str, values: Limits | PasswordCost) -> None:
-    for f in msgspec.structs.fields(values):
-        value = getattr(values, f.name)
-        least = 0 if f.name in _MAY_BE_ZERO else 1
-        if isinstance(value, int | float) and not least <= value < 2**53:
-            raise ConfigError(f"{table}.{f.name}", f"a number from {least} to 2^53 - 1")
+_LIMITS = dict.fromkeys(("rate", "other_rate", "file_total_bytes", "file_reserve_bytes"), (0, MOST))
+#: What argon2 takes, and what a machine may have.
+_COSTS = {"memory_kib": (8, 1 << 22), "passes": (1, 100)}
 
 
 def argv(values: Mapping[str, Any], repeated: Sequence[str]) -> dict[str, Any]:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import quoteStringArgument
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
@@ -28,7 +30,10 @@ from imd.downloads import Downloads
 from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
 from imd.friends import Friends
-from imd.interfaces import Arrivals, Blobs, Feed, Storage
+from imd.interfaces.feed import Feed
+from imd.interfaces.files import Blobs
+from imd.interfaces.nodes import Arrivals
+from imd.interfaces.storage import Storage
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
@@ -40,6 +45,7 @@ from imd.registry import Registry
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
+from imd.storage.database import make_private
 from imd.times import Times
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
@@ -61,10 +67,17 @@ def _watch(settings: Settings, page: MetricsPage, reactor: Any) -> tuple[Listene
 
 def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
     """What carries hints between connectors.  Raises ``ConfigError``."""
-    listen = settings.transfer_listen or f"unix:{settings.data}/transfer.sock:mode=600"
-    service = TransferService(listen, settings.transfer_tls, reactor)
+    listen = settings.transfer_listen
+    path = quoteStringArgument(f"{settings.data}/transfer.sock")
+    service = TransferService(listen or f"unix:{path}:mode=600", settings.transfer_tls, reactor)
     supervisor.renewals.append(service.renew)
-    return Step("transfer", service.start, service.stop)
+
+    def begin() -> None:
+        if not listen:
+            make_private(Path(settings.data))
+        service.start()
+
+    return Step("transfer", begin, service.stop)
 
 
 def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:

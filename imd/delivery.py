@@ -10,7 +10,7 @@ from twisted.logger import Logger
 from imd import wire
 from imd.errors import Close
 from imd.hints import AnyHint, Notify, Push, Receipt, Replace, Revoke
-from imd.interfaces import LiveSession
+from imd.interfaces.sessions import LiveSession
 from imd.registry import Registry
 from imd.times import Times
 

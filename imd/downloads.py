@@ -5,7 +5,8 @@ from __future__ import annotations
 from imd import filelinks, methods
 from imd.errors import Code, Refusal
 from imd.filelinks import Reader
-from imd.interfaces import Blobs, FileStorage
+from imd.interfaces.files import Blobs
+from imd.interfaces.storage import FileStorage
 from imd.limits import Limits
 from imd.model import File, Identity
 from imd.uploads import Sources

@@ -12,7 +12,10 @@ from imd.config import POSTGRESQL, S3, Settings
 from imd.errors import ConfigError
 from imd.files.directory import DirectoryBlobs
 from imd.files.threads import Threads
-from imd.interfaces import Arrivals, Blobs, Feed, Storage, UserStatus
+from imd.interfaces.feed import Feed
+from imd.interfaces.files import Blobs
+from imd.interfaces.nodes import Arrivals, UserStatus
+from imd.interfaces.storage import Storage
 from imd.sources import Sources
 from imd.status.memory import MemoryUserStatus
 from imd.status.redis import RedisUserStatus

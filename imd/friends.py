@@ -11,7 +11,7 @@ from imd import methods, names, wire
 from imd.errors import Code, Refusal
 from imd.events import FriendEvent
 from imd.hints import Notify, Push
-from imd.interfaces import FriendshipResult, Storage
+from imd.interfaces.storage import FriendshipResult, Storage
 from imd.limits import Limits
 from imd.model import Friend, FriendState, Identity, User
 from imd.routing import Routing

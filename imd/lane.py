@@ -18,7 +18,8 @@ from twisted.logger import Logger
 
 from imd.counts import SIZES, Histogram
 from imd.errors import Unavailable
-from imd.interfaces import AppendResult, LiveSession, MessageStorage
+from imd.interfaces.sessions import LiveSession
+from imd.interfaces.storage import AppendResult, MessageStorage
 from imd.limits import Limits
 from imd.model import NewMessage
 from imd.tasks import Clock, sleep, spawn

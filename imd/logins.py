@@ -13,7 +13,8 @@ from msgspec import Struct
 
 from imd import names
 from imd.errors import Code, Refusal
-from imd.interfaces import AccountStorage, Checker, Passwords
+from imd.interfaces.passwords import Checker, Passwords
+from imd.interfaces.storage import AccountStorage
 from imd.model import User
 
 #: Bytes of UTF-8 of a password that is kept here.

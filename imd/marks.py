@@ -13,7 +13,7 @@ from msgspec import Struct
 from twisted.logger import Logger
 
 from imd.errors import Unavailable
-from imd.interfaces import AdvanceResult, MessageStorage
+from imd.interfaces.storage import AdvanceResult, MessageStorage
 from imd.model import Cursor
 from imd.tasks import Clock, sleep, spawn
 

@@ -21,7 +21,8 @@ from twisted.internet.defer import DeferredSemaphore
 from imd import wire
 from imd.errors import Close, Code
 from imd.hints import Push, Receipt
-from imd.interfaces import AdvanceResult, AppendResult, LiveSession, MessageStorage
+from imd.interfaces.sessions import LiveSession
+from imd.interfaces.storage import AdvanceResult, AppendResult, MessageStorage
 from imd.lane import Lane, Origin, Pending
 from imd.limits import Limits
 from imd.marks import Marks

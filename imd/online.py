@@ -14,7 +14,8 @@ from twisted.logger import Logger
 
 from imd.errors import Close, Unavailable
 from imd.hints import Replace
-from imd.interfaces import Entry, LiveSession, UserStatus
+from imd.interfaces.nodes import Entry, UserStatus
+from imd.interfaces.sessions import LiveSession
 from imd.registry import Registry
 from imd.routing import Routing
 from imd.tasks import spawn

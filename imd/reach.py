@@ -13,7 +13,7 @@ LEASE_SECONDS = 15.0
 
 
 class Ways(Protocol):
-    """What is needed of ``imd.interfaces.Transfer``."""
+    """What is needed of ``imd.interfaces.nodes.Transfer``."""
 
     @property
     def attached(self) -> bool:
@@ -24,7 +24,7 @@ class Ways(Protocol):
 
 
 class Leases(Protocol):
-    """What is needed of ``imd.interfaces.UserStatus``."""
+    """What is needed of ``imd.interfaces.nodes.UserStatus``."""
 
     async def living(self, nodes: Sequence[str]) -> frozenset[str]:
         """Those of ``nodes`` whose lease lives."""

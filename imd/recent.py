@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from imd.hints import AnyHint, Push, Receipt
-from imd.interfaces import FeedHead
+from imd.interfaces.feed import FeedHead
 from imd.model import Cursor
 
 Cursors = dict[tuple[int, int], tuple[int, int]]

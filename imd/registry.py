@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from imd.errors import Close
-from imd.interfaces import LiveSession
+from imd.interfaces.sessions import LiveSession
 
 
 class Registry:

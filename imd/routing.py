@@ -15,7 +15,8 @@ from twisted.logger import Logger
 from imd.delivery import Delivery
 from imd.errors import Unavailable
 from imd.hints import AnyHint, Replace, Revoke
-from imd.interfaces import LiveSession, Transfer, UserStatus
+from imd.interfaces.nodes import Transfer, UserStatus
+from imd.interfaces.sessions import LiveSession
 from imd.recent import Recent
 from imd.tasks import Clock, spawn
 

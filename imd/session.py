@@ -23,7 +23,7 @@ from typing import Protocol
 import msgspec
 from msgspec import UNSET
 
-from imd import wire
+from imd import decoding, wire
 from imd.effects import (
     Advance,
     Authenticate,
@@ -112,7 +112,7 @@ class Session:
 
     # -- frames from the client
 
-    def wait(self, frame: wire.AnyClientFrame | wire.Malformed, now: float) -> float:
+    def wait(self, frame: wire.AnyClientFrame | decoding.Malformed, now: float) -> float:
         """Seconds until ``frame`` may be received: 0 is now, ``UNTIL_EVENT`` after some event."""
         if self._paused_since is not None or self.state in _BUSY:
             return UNTIL_EVENT
@@ -141,9 +141,9 @@ class Session:
         """Every frame that had come was received: the client keeps to its rate again."""
         self._held_since = None
 
-    def receive(self, frame: wire.AnyClientFrame | wire.Malformed) -> Effects:
+    def receive(self, frame: wire.AnyClientFrame | decoding.Malformed) -> Effects:
         """One frame of the client, in the order of arrival."""
-        if self.state is State.READY or type(frame) is wire.Malformed:
+        if self.state is State.READY or type(frame) is decoding.Malformed:
             return _INPUTS[type(frame)](self, frame)
         if self.state is not State.CONNECTED:
             return ()
@@ -161,7 +161,7 @@ class Session:
     def _hello(self, frame: wire.Hello) -> Effects:
         fault = _hello_fault(frame)
         if fault is not None:
-            return self._malformed(wire.Malformed(fault, frame.req))
+            return self._malformed(decoding.Malformed(fault, frame.req))
         unknown = [cap for cap in frame.caps or () if cap.startswith("!")]
         if unknown:
             return self.close(Close.VERSION, f"this server does not know {unknown[0]}")
@@ -171,7 +171,7 @@ class Session:
     def _second_hello(self, _: wire.Hello) -> Effects:
         return self._violation("hello may be said once")
 
-    def _malformed(self, frame: wire.Malformed) -> Effects:
+    def _malformed(self, frame: decoding.Malformed) -> Effects:
         if self.state is State.CLOSED:
             return ()
         self._bad += 1
@@ -187,9 +187,9 @@ class Session:
         if uuid is None:
             return (_nack(frame.id, Code.BAD_ID, "id has to be a UUID"),)
         try:
-            body = wire.decode_body(frame.kind, frame.body)
-        except wire.BadValue as error:
-            return self._malformed(wire.Malformed(f"body: {error}", id=frame.id))
+            body = decoding.decode_body(frame.kind, frame.body)
+        except decoding.BadValue as error:
+            return self._malformed(decoding.Malformed(f"body: {error}", id=frame.id))
         text = body.text
         if text is not UNSET and not _fits(text, self._limits.text_bytes):
             return (_nack(frame.id, Code.TOO_LARGE, f"text: {self._limits.text_bytes} bytes"),)
@@ -209,14 +209,14 @@ class Session:
 
     def _mark(self, frame: wire.Mark) -> Effects:
         if frame.delivered is UNSET and frame.read is UNSET:
-            return self._malformed(wire.Malformed("mark needs delivered or read"))
+            return self._malformed(decoding.Malformed("mark needs delivered or read"))
         read = 0 if frame.read is UNSET else frame.read
         delivered = read if frame.delivered is UNSET else max(read, frame.delivered)
         return (Advance(Cursor(frame.conversation, self.identity.user.id, delivered, read)),)
 
     def _fetch(self, frame: wire.Fetch) -> Effects:
         if frame.after is not UNSET and frame.before is not UNSET:
-            fault = wire.Malformed("fetch takes after or before, not both", frame.req)
+            fault = decoding.Malformed("fetch takes after or before, not both", frame.req)
             return self._malformed(fault)
         return self._request(frame)
 
@@ -396,5 +396,5 @@ _INPUTS: dict[type[msgspec.Struct], Callable[..., Effects]] = {
     wire.Sync: Session._request,
     wire.Call: Session._request,
     wire.Ping: Session._ping,
-    wire.Malformed: Session._malformed,
+    decoding.Malformed: Session._malformed,
 }

@@ -17,7 +17,8 @@ from imd import wire
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.hints import Push, Receipt, Revoke
-from imd.interfaces import AccountStorage, Feed, FeedPage
+from imd.interfaces.feed import Feed, FeedPage
+from imd.interfaces.storage import AccountStorage
 from imd.online import Online
 from imd.reach import Reach
 from imd.recent import Recent

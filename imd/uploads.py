@@ -17,7 +17,8 @@ from twisted.logger import Logger
 
 from imd import methods
 from imd.errors import Code, Refusal, Unavailable
-from imd.interfaces import Blobs, FileStorage, Quota, Upload
+from imd.interfaces.files import Blobs, Upload
+from imd.interfaces.storage import FileStorage, Quota
 from imd.limits import Limits
 from imd.media import HEAD_BYTES, media_of
 from imd.model import File, Identity

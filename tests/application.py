@@ -22,7 +22,7 @@ from imd.connector.hub import Hub
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
 from imd.friends import Friends
-from imd.interfaces import Checker
+from imd.interfaces.passwords import Checker
 from imd.limits import Limits
 from imd.logins import Logins
 from imd.messaging import Messaging

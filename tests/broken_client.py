@@ -13,7 +13,7 @@ from typing import Any
 
 from msgspec import structs
 
-from imd import wire
+from imd import decoding, wire
 from imd.client import connection, effects, login, marks, outbox, rules, store, system
 from imd.client.conversations import Conversations
 from imd.client.outbox import Outbox
@@ -23,8 +23,6 @@ from imd.conformance import python_driver
 
 Broken = Callable[[], None]
 DEFECTS: dict[str, tuple[Broken, Sequence[str]]] = {}
-#: Those that show only if times are long beside those of a busy machine.
-SLOW = {"fetches_at_once", "marks_each_message", "has_no_jitter", "does_not_back_off"}
 
 
 def breaks(*scenarios: str) -> Callable[[Broken], Broken]:
@@ -411,7 +409,7 @@ def comes_back_after_abuse() -> None:
 def takes_no_unknown_frames() -> None:
     def decode(old: Any, payload: bytes) -> Any:
         if b'"banner"' in payload:
-            raise wire.NotJson("unknown frame")
+            raise decoding.NotJson("unknown frame")
         return old(payload)
 
     around(connection, "decode", decode)

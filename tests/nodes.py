@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from imd.cluster import Cluster
 from imd.hints import AnyHint, Push
-from imd.interfaces import Arrivals, FeedHead, FeedPage
+from imd.interfaces.feed import FeedHead, FeedPage
+from imd.interfaces.nodes import Arrivals
 from imd.model import Cursor, CursorChange, Device
 from imd.registry import Registry
 from imd.status.memory import Board, MemoryUserStatus
@@ -17,7 +18,7 @@ from tests.application import Listener, Told
 
 
 class MemoryFeed:
-    """``imd.interfaces.Feed``: a list of entries; a token is the number of those before it."""
+    """``imd.interfaces.feed.Feed``: a list of entries; a token is the number of those before it."""
 
     def __init__(self) -> None:
         self.entries: list[FeedHead | CursorChange | int] = []
@@ -65,7 +66,7 @@ class MemoryDevices:
 
 
 class Post:
-    """``imd.interfaces.Transfer`` that keeps what it is given."""
+    """``imd.interfaces.nodes.Transfer`` that keeps what it is given."""
 
     def __init__(self) -> None:
         self.attached = True

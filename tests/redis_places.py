@@ -18,7 +18,7 @@ from twisted.logger import LogLevel, globalLogPublisher
 from twisted.python.failure import Failure
 
 from imd.errors import Unavailable
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.status import redis_link
 from imd.status.redis import RedisUserStatus
 from tests.servers import Redis, redis_binary

@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.test import iosim
 from zope.interface import implementer
 
-from imd import wire
+from imd import decoding, wire
 from tests.client_driver import welcome
 
 
@@ -82,7 +82,7 @@ class ScriptedServer:
     def frames(self) -> list[Any]:
         """What clients sent since the last time, decoded."""
         payloads, self.payloads = self.payloads, []
-        return [frame for payload in payloads for frame in wire.decode(payload)]
+        return [frame for payload in payloads for frame in decoding.decode(payload)]
 
     def tell(self, *frames: wire.ServerFrame) -> None:
         """Send frames to the client, in one message."""

@@ -12,9 +12,10 @@ import pytest
 from tests.process import ROOT
 
 #: No I/O, no clock, no Twisted; they import each other only.
-PURE = {"counts", "effects", "errors", "events", "filelinks", "friendship", "hints", "limits"}
-PURE |= {"media", "methods", "model", "names", "ranges", "readers", "s3account", "session"}
-PURE |= {"throttle", "tls", "version", "wire"}
+PURE = {"checks"}
+PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
+PURE |= {"limits", "media", "methods", "model", "names", "ranges", "readers", "s3account"}
+PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
@@ -25,15 +26,15 @@ EDGE |= {"trace", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}
 #: Longer than a file should be, and why.
 LONG = {
-    "imd/interfaces.py": "every port, with what it promises",
-    "imd/wire.py": "the whole grammar of the wire stands in one place",
     "imd/client/rules.py": "the recovery algorithm is one state machine",
     "imd/client/client.py": "everything a program may call, with its meaning",
 }

@@ -10,7 +10,7 @@ from imd.arrivals import Incoming
 from imd.delivery import Delivery
 from imd.errors import Close
 from imd.hints import Notify, Replace, Revoke
-from imd.interfaces import FeedHead
+from imd.interfaces.feed import FeedHead
 from imd.recent import Recent
 from imd.registry import Registry
 from tests.application import Listener

@@ -121,3 +121,16 @@ async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> 
 async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
     sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
     assert await oracles(sizes, engines, "any-lock-order") >= {15}
+
+
+@pytest.mark.limit(300)
+async def test_routes_that_are_cached_are_caught(engines: Engines) -> None:
+    # One device of a user, which comes back on the other connector half of the time.
+    only = ("drop-device",)
+    sizes = Sizes(10, 1, 500, 12.0, every=0.2, peace=0.0, careful=0, only=only, quiet=True)
+    assert 19 in await oracles(sizes, engines, "cache-routes")
+
+
+async def test_a_device_that_is_not_thrown_out_is_caught(engines: Engines) -> None:
+    assert 12 not in await oracles(TINY, engines, "")
+    assert 12 in await oracles(TINY, engines, "keep-revoked")

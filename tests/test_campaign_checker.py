@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd.transfer.backlog import Backlog
 from tests.campaign import history as h
 from tests.campaign.checker import check
-from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Gauge, Log, Probe, Row
+from tests.campaign.evidence import Apart, Cursor, Entry, Evidence, Gauge, Log, Probe, Revoked, Row
 from tests.campaign.gauges import look
 from tests.campaign.sample import MALLORY, SYNC, change, device, drop, evidence, put
 
@@ -377,6 +377,33 @@ class BoundsTests(CheckerTestCase):
     def test_a_queue_beyond_its_limit(self) -> None:
         self.found.gauges["connector-0"] = [Gauge("messages in lanes", 2001, 2000)]
         self.assert_caught(14)
+
+    def test_a_message_that_a_revoked_device_stored(self) -> None:
+        self.found.revoked.append(Revoked(21, 24.9))
+        self.assert_caught(12)
+
+    def test_a_revoked_device_that_hears_on(self) -> None:
+        self.found.revoked.append(Revoked(22, 31.0))
+        put(self.of("bob-2"), h.Failed(60.0, "logged out"))
+        self.assert_caught(12)
+
+    def test_a_revoked_device_that_is_never_told(self) -> None:
+        self.found.revoked.append(Revoked(22, 59.0))
+        self.assert_caught(12)
+
+    def test_a_revoked_device_may_stay_behind(self) -> None:
+        self.found.revoked.append(Revoked(12, 58.0))
+        events = self.of("alice-2")
+        change(events, h.Ended, 0, places=(), peers=(), outbox=("z",))
+        put(events, h.Failed(59.0, "logged out"))
+        self.found.entries = [each for each in self.found.entries if each.device != 12]
+        self.assertEqual(check(self.found), [])
+
+    def test_repairs_while_everything_is_well(self) -> None:
+        self.found.calm = True
+        self.assertEqual(check(self.found), [])
+        put(self.of("bob-2"), h.Told(55.0, 7, 3, True))
+        self.assert_caught(19)
 
     def test_a_queue_that_grows_is_seen_from_within(self) -> None:
         queue: Backlog[bytes] = Backlog(2)

@@ -10,7 +10,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd import wire
+from imd import decoding, wire
 from imd.client import Client, Disconnected, LoginFailed, Message, Refused, SqliteStore, system
 from imd.client.connection import endpoint_of, packed
 from imd.client.effects import ReceiptChanged
@@ -262,7 +262,7 @@ class ConnectionTests(ClientTestCase):
         self.server.raw(wire.encode([{"type": "novelty"}, frame, 7]))
         self.server.raw(b'{"type":"novelty"}')
         self.assertEqual([m.seq for m in self.got], [1])
-        self.assertRaises(wire.NotJson, decode, b"\xff")
+        self.assertRaises(decoding.NotJson, decode, b"\xff")
 
 
 class MessageTests(ClientTestCase):

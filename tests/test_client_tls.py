@@ -20,7 +20,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
 
-from imd import wire
+from imd import decoding, wire
 from imd.client import Client
 from tests.client_driver import head, welcome
 from tests.scripted_server import ServerSide
@@ -36,7 +36,7 @@ class Greeter:
         self.side = side
 
     def received(self, payload: bytes) -> None:
-        for frame in wire.decode(payload):
+        for frame in decoding.decode(payload):
             if isinstance(frame, wire.Hello):
                 heads = wire.Heads(frame.req, [head(0)], True, "e1:1")
                 self.side.sendMessage(wire.encode([welcome(frame.req), heads]))

@@ -25,6 +25,7 @@ rate_held_seconds = 1
 other_rate = 200
 other_burst = 400
 hello_seconds = 1
+heartbeat_seconds = 1
 silence_seconds = 2
 paused_seconds = 1
 devices = 2

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import Close, Unavailable
-from imd.interfaces import AppendResult
+from imd.interfaces.storage import AppendResult
 from imd.lane import Lane, Pending
 from imd.limits import Limits
 from imd.model import NOBODY, Appended, NewMessage, Outcome

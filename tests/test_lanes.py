@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.delivery import Delivery
-from imd.interfaces import AppendResult
+from imd.interfaces.storage import AppendResult
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Appended, NewMessage, Outcome

@@ -14,7 +14,8 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.hints import AnyHint
-from imd.interfaces import Arrivals, Entry, FeedPage, UserStatus
+from imd.interfaces.feed import FeedPage
+from imd.interfaces.nodes import Arrivals, Entry, UserStatus
 from imd.sweep import INTERVAL, Sweep
 from imd.tasks import spawn
 from tests.application import Listener

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import marks
-from imd.interfaces import AdvanceResult
+from imd.interfaces.storage import AdvanceResult
 from imd.marks import Marks
 from imd.model import Cursor, CursorChange
 from tests.application import Told

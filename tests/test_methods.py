@@ -10,8 +10,9 @@ from msgspec import UNSET
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import methods
+from imd.decoding import BadValue, decode_strict
 from imd.methods import METHODS
-from imd.wire import BadValue, UserRef, decode_strict, encode
+from imd.wire import UserRef, encode
 
 #: Parameters with everything in them, by method; the keys that may be left out stand behind.
 FULL: dict[str, tuple[dict[str, Any], set[str]]] = {

@@ -11,7 +11,7 @@ from imd import online
 from imd.delivery import Delivery
 from imd.errors import Close
 from imd.hints import AnyHint, Replace
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.online import Online
 from imd.registry import Registry
 from imd.routing import Routing

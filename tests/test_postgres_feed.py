@@ -6,7 +6,7 @@ import psycopg2
 import pytest
 from msgspec import structs
 
-from imd.interfaces import FeedHead, FeedPage
+from imd.interfaces.feed import FeedHead, FeedPage
 from imd.model import Cursor, CursorChange, Device
 from imd.storage import postgres_reads
 from imd.storage.postgres import PostgresStorage

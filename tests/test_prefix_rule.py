@@ -14,7 +14,7 @@ from twisted.logger import Logger
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import Unavailable
-from imd.interfaces import AppendResult
+from imd.interfaces.storage import AppendResult
 from imd.lane import Lane, Pending
 from imd.limits import Limits
 from imd.model import Appended, NewMessage, Outcome

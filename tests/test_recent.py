@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.hints import Notify, Receipt
-from imd.interfaces import FeedHead
+from imd.interfaces.feed import FeedHead
 from imd.model import Cursor
 from imd.recent import Recent
 from tests.nodes import push

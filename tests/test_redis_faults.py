@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.status import redis_link
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import (

@@ -11,7 +11,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.status import redis_dial
 from imd.status.redis import RedisUserStatus
 from tests.redis_places import Middle, Sentinel, TunedRedis, fails, logged, running, until_up

@@ -135,7 +135,7 @@ async def test_d7_thousands_of_closed_connections_leave_no_memory_and_no_work(
 async def test_d8_a_peer_that_falls_silent_is_noticed(server: Server) -> None:
     await server.kill()
     config = server.directory / "imd.toml"
-    config.write_text(config.read_text() + "silence_seconds = 1\n")
+    config.write_text(config.read_text() + "heartbeat_seconds = 1\nsilence_seconds = 1.5\n")
     await server.start()
     raw = await login(server.port, "alice")
     assert await raw.closed == 4003

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd import routing
 from imd.delivery import Delivery
 from imd.hints import AnyHint, Notify, Receipt, Replace, Revoke
-from imd.interfaces import FeedHead
+from imd.interfaces.feed import FeedHead
 from imd.recent import Recent
 from imd.registry import Registry
 from imd.routing import Forwarding, Routing

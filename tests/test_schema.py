@@ -11,7 +11,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from openapi_spec_validator import validate
 
-from imd import wire
+from imd import decoding, wire
 from imd.cli import main
 from imd.errors import STATUS, Close, Code
 from imd.events import EVENTS
@@ -181,8 +181,8 @@ def test_every_frame_has_an_example_that_its_schema_accepts(name: str) -> None:
 
 def test_the_server_reads_every_example_of_a_client_frame() -> None:
     for name in CLIENT:
-        (frame,) = wire.decode(json.dumps(payload(name)).encode())
-        assert not isinstance(frame, wire.Malformed), frame
+        (frame,) = decoding.decode(json.dumps(payload(name)).encode())
+        assert not isinstance(frame, decoding.Malformed), frame
         assert json.loads(wire.encode(frame)) == payload(name)
 
 

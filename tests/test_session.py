@@ -20,6 +20,7 @@ from msgspec import UNSET, Raw
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import wire
+from imd.decoding import Malformed
 from imd.effects import (
     Advance,
     Authenticate,
@@ -36,7 +37,6 @@ from imd.limits import Limits
 from imd.model import NOBODY, Cursor, Identity, NewMessage, User
 from imd.session import MOST_EARLY, RATE_RETRY, UNTIL_EVENT, Session, State
 from imd.throttle import TokenBucket
-from imd.wire import Malformed
 
 SERVER = msgspec.json.Decoder(wire.AnyServerFrame)
 UUID = "01900000-0000-7000-8000-0000000000a1"

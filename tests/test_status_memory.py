@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.interfaces import UserStatus
+from imd.interfaces.nodes import UserStatus
 from imd.status import memory
 from imd.status.memory import LEASE_SECONDS, MemoryUserStatus
 from tests.contracts.user_status import UserStatusContract

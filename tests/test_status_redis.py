@@ -13,7 +13,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.task import deferLater
 
 from imd.errors import Unavailable
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.status.redis import KEEP_MS, LEASE_MS, RedisUserStatus
 from imd.status.redis_reply import flags
 from tests.contracts.user_status import UserStatusContract

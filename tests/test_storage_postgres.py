@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest_twisted
 
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from tests.contracts.storage import StorageContract
 from tests.postgres_parts import nodes
 from tests.servers import Postgres

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted
 from twisted.internet import reactor as _reactor
 
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage import StorageContract
 from tests.directories import MEMORY

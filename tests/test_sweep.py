@@ -11,7 +11,7 @@ from imd import sweep
 from imd.delivery import Delivery
 from imd.errors import Close
 from imd.hints import Receipt
-from imd.interfaces import FeedHead
+from imd.interfaces.feed import FeedHead
 from imd.model import Cursor
 from imd.online import Online
 from imd.reach import LEASE_SECONDS, Reach

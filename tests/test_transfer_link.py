@@ -9,7 +9,7 @@ from twisted.logger import LogLevel, capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import ConfigError
-from imd.interfaces import Arrivals
+from imd.interfaces.nodes import Arrivals
 from imd.transfer import blob
 from imd.transfer.broker import Answer, Gone
 from imd.transfer.exchange import Connector

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.interfaces import Arrivals
+from imd.interfaces.nodes import Arrivals
 from imd.transfer.local import Hall, LocalTransfer
 from tests.contracts.transfer import Startable, TransferContract
 

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from msgspec import UNSET, Raw
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd import wire
+from imd import decoding, wire
+from imd.decoding import Malformed, NotJson, decode
 from imd.methods import AddFriend
-from imd.wire import Malformed, NotJson, decode, encode
+from imd.wire import encode
 
 UUID = "01900000-0000-7000-8000-0000000000a1"
 
@@ -456,10 +457,10 @@ def verdict(payload: bytes) -> Any:
 def judged(frame: wire.AnyClientFrame | Malformed) -> Any:
     try:
         if isinstance(frame, wire.Send):
-            wire.decode_body(frame.kind, frame.body)
+            decoding.decode_body(frame.kind, frame.body)
         elif isinstance(frame, wire.Call) and frame.params is not UNSET:
-            wire.decode_strict(_ADD_FRIEND, frame.params)
-    except wire.BadValue:
+            decoding.decode_strict(_ADD_FRIEND, frame.params)
+    except decoding.BadValue:
         return None
     return None if isinstance(frame, Malformed) else plain(frame)
 
@@ -562,12 +563,12 @@ class BodyTests(SynchronousTestCase):
     @given(bodies)
     def test_every_body_comes_back(self, body: wire.TextBody | wire.FileBody) -> None:
         kind = "text" if isinstance(body, wire.TextBody) else "file"
-        self.assertEqual(wire.decode_body(kind, Raw(encode(body))), body)
+        self.assertEqual(decoding.decode_body(kind, Raw(encode(body))), body)
 
     def refused(self, kind: str, body: Any) -> str:
         raw = Raw(body if isinstance(body, bytes) else say(body))
-        with self.assertRaises(wire.BadValue, msg=repr(body)) as caught:
-            wire.decode_body(kind, raw)
+        with self.assertRaises(decoding.BadValue, msg=repr(body)) as caught:
+            decoding.decode_body(kind, raw)
         return str(caught.exception)
 
     def test_a_body_is_what_its_kind_says(self) -> None:
@@ -577,7 +578,7 @@ class BodyTests(SynchronousTestCase):
             self.refused("text", body)
 
     def test_fields_of_a_file_are_bounded(self) -> None:
-        self.assertEqual(wire.decode_body("file", Raw(say(FILE))).text, "look")
+        self.assertEqual(decoding.decode_body("file", Raw(say(FILE))).text, "look")
         for key, values in {
             "file": [0, 2**53, "5"],
             "name": ["", "x" * 256],
@@ -597,7 +598,7 @@ class BodyTests(SynchronousTestCase):
         self.refused("text", b"[" * 20_000)
 
     def test_another_spelling_of_the_same_body_is_accepted(self) -> None:
-        body = wire.decode_body("text", Raw(b'{ "text" : "\\u0041\\\\u0000" }'))
+        body = decoding.decode_body("text", Raw(b'{ "text" : "\\u0041\\\\u0000" }'))
         self.assertEqual(body, wire.TextBody("A\\u0000"))
 
 

@@ -12,7 +12,7 @@ from twisted.internet.task import Clock
 from twisted.test.iosim import FakeTransport, IOPump, makeFakeClient, makeFakeServer
 from zope.interface import implementer
 
-from imd.interfaces import Arrivals
+from imd.interfaces.nodes import Arrivals
 from imd.transfer.exchange import Exchange
 from imd.transfer.link import Link
 

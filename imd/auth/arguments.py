@@ -24,7 +24,7 @@ Realm = Annotated[str, Meta(max_length=256)]
 
 
 class Arguments(Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What every checker of imd itself takes; see ``imd.interfaces.Checker``."""
+    """What every checker of imd itself takes; see ``imd.interfaces.passwords.Checker``."""
 
     realm: Realm = ""
     create: YesNo = "yes"
@@ -62,7 +62,8 @@ def read(kind: str, argument: str, path: str, private: bool) -> bytes:
         raw = Path(path).read_bytes()
         mode = Path(path).stat().st_mode
     except (OSError, ValueError) as error:
-        raise fault(kind, f"{argument}: cannot read {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise fault(kind, f"{argument}: cannot read {path}: {why}") from None
     if len(raw) > _MOST_BYTES:
         raise fault(kind, f"{argument}: {path} is larger than {_MOST_BYTES} bytes")
     if private and mode & 0o077:

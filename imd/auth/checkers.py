@@ -22,7 +22,7 @@ MOST = 64
 
 
 class OtherSystem:
-    """A credentials checker as the application sees it; see ``imd.interfaces.Checker``.
+    """A credentials checker as the application sees it; see ``imd.interfaces.passwords.Checker``.
 
     The checker is believed only when the name it answers is the name that was said.  It may have
     attributes ``realm`` (without it, ``kind`` is the realm), ``create`` and ``adopt``.
@@ -72,6 +72,8 @@ def checkers_of(descriptions: Sequence[str], clock: Any) -> tuple[OtherSystem, .
 
 def _made(description: str) -> Any:
     kind = description.partition(":")[0]
+    if kind == OWN:
+        raise ConfigError("auth", f'"{OWN}" stands alone; nothing follows it')
     try:
         checker: Any = makeChecker(description)
     except ConfigError:

@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import Certificate, optionsForClientTLS, trustRootFromCertificates
 from twisted.logger import Logger
 
-from imd import wire
+from imd import decoding, wire
 from imd.client.incoming import decode
 
 #: The largest message taken from a server: a batch of 192 KiB (protocol §8), and one frame
@@ -58,7 +58,7 @@ class Connection(WebSocketClientProtocol):
         """A whole message."""
         try:
             frames = decode(payload)
-        except wire.NotJson:
+        except decoding.NotJson:
             self._log.warn("the server sent something that is not JSON")
             self.abort()
             return

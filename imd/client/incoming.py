@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from imd import wire
+from imd import decoding, wire
 
 _MESSAGE = msgspec.json.Decoder(wire.AnyServerFrame | list[wire.AnyServerFrame])
 _FRAME = msgspec.json.Decoder(wire.AnyServerFrame)
@@ -16,14 +16,14 @@ _RAWS = msgspec.json.Decoder(list[msgspec.Raw])
 def decode(payload: bytes) -> Sequence[wire.AnyServerFrame]:
     """Decode one message from the server, without the frames that we do not understand.
 
-    Raises ``wire.NotJson``.
+    Raises ``decoding.NotJson``.
     """
     try:
         frames = _MESSAGE.decode(payload)
     except msgspec.ValidationError:
         return _frame_by_frame(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise wire.NotJson("not JSON in UTF-8") from None
+        raise decoding.NotJson("not JSON in UTF-8") from None
     return frames if isinstance(frames, list) else (frames,)
 
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from imd import wire
+from imd import decoding
 
 _UUID7 = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.I)
 #: Requests that a client may have in flight (protocol §8).
@@ -58,10 +58,10 @@ class Watch:
     def message(self, payload: bytes, frames: list[dict[str, Any]]) -> None:
         """A WebSocket message, and the frames in it."""
         try:
-            for each in wire.decode(payload):
-                if isinstance(each, wire.Malformed):
+            for each in decoding.decode(payload):
+                if isinstance(each, decoding.Malformed):
                     self._fault(f"§2: a malformed frame: {each.message}")
-        except wire.NotJson as error:
+        except decoding.NotJson as error:
             self._fault(f"§2: {error}")
         if len(frames) > self._batch:
             self._fault(f"§2: {len(frames)} frames in one message, at most {self._batch}")

@@ -16,7 +16,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from imd import wire
+from imd import decoding, wire
 from imd.connector.traffic import Traffic
 from imd.effects import (
     Advance,
@@ -79,7 +79,7 @@ class Connection:
         self._address = address
         self._session = Session(hub.limits, hub.other_bucket(), hub.clock.seconds())
         # None instead of empty containers: there may be thousands of idle connections.
-        self._inbox: deque[wire.AnyClientFrame | wire.Malformed] | None = None
+        self._inbox: deque[wire.AnyClientFrame | decoding.Malformed] | None = None
         self._out: list[bytes] | None = None
         self._waiters: list[Deferred[bool]] | None = None
         self._timer: IDelayedCall | None = None
@@ -96,8 +96,8 @@ class Connection:
         session = self._session
         session.heard = self._hub.clock.seconds()
         try:
-            frames = wire.decode(payload)
-        except wire.NotJson as error:
+            frames = decoding.decode(payload)
+        except decoding.NotJson as error:
             self._perform(session.not_json(str(error)))
             return
         self._traffic.heard(len(payload), len(frames))
@@ -174,7 +174,7 @@ class Connection:
                 self._session.drained()
         self._set_reading(self._inbox is None)
 
-    def _receive(self, frame: wire.AnyClientFrame | wire.Malformed) -> None:
+    def _receive(self, frame: wire.AnyClientFrame | decoding.Malformed) -> None:
         """Handle a frame.  A defect ends this session and must not reach whoever called: that
         may be the lane, which has the messages of others to acknowledge.
         """
@@ -184,7 +184,7 @@ class Connection:
             self._log.failure("a frame failed")
             self.close(Close.INTERNAL, "this is a defect of the server; it was logged")
 
-    def _admits(self, frame: wire.AnyClientFrame | wire.Malformed) -> bool:
+    def _admits(self, frame: wire.AnyClientFrame | decoding.Malformed) -> bool:
         hub = self._hub
         if type(frame) is wire.Send and hub.messaging.full:
             hub.messaging.when_room(self._pump)

@@ -1,1 +1,1 @@
-"""Stores for the bytes of files, behind ``imd.interfaces.Blobs``."""
+"""Stores for the bytes of files, behind ``imd.interfaces.files.Blobs``."""

@@ -37,7 +37,7 @@ _FOLDER = os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class DirectoryBlobs:
-    """``imd.interfaces.Blobs`` in a directory.
+    """``imd.interfaces.files.Blobs`` in a directory.
 
     ``reserve`` bytes of its file system stay free: the database may be on the same one.
     Raises ``ConfigError`` if the directory cannot be used.
@@ -135,7 +135,7 @@ class DirectoryBlobs:
 
 
 class DirectoryUpload:
-    """``imd.interfaces.Upload`` into a part that this object has locked."""
+    """``imd.interfaces.files.Upload`` into a part that this object has locked."""
 
     def __init__(self, store: DirectoryBlobs, blob: int) -> None:
         self._store = store

@@ -52,7 +52,7 @@ class State(Struct, frozen=True):
 
 
 class S3Blobs:
-    """``imd.interfaces.Blobs`` in a bucket."""
+    """``imd.interfaces.files.Blobs`` in a bucket."""
 
     def __init__(self, link: S3Link, prefix: str, work: Work) -> None:
         self.link = link
@@ -157,7 +157,7 @@ def _listed(reply: Reply) -> list[Part]:
 
 
 class S3Upload:
-    """``imd.interfaces.Upload``; at most one part waits in memory."""
+    """``imd.interfaces.files.Upload``; at most one part waits in memory."""
 
     def __init__(
         self, store: S3Blobs, blob: int, state: State, tail: bytes, final: int | None

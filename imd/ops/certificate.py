@@ -25,6 +25,7 @@ from twisted.internet.ssl import CertificateOptions
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from imd.checks import endpoint_fault
 from imd.errors import ConfigError
 
 _INHERITED = "ssl:systemd:"
@@ -107,4 +108,4 @@ class TlsEndpoint:
             self._read = _Read(self._of_tls)
         except Exception as error:
             # Whatever is wrong with the files: no name, no PEM, another key.
-            raise ConfigError("listen", f"{self._description}: {error}") from None
+            raise ConfigError("listen", f"{self._description}: {endpoint_fault(error)}") from None

@@ -9,14 +9,17 @@ from typing import Any, NoReturn
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IProtocolFactory, IStreamServerEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
+from imd.checks import cannot_listen, endpoint_fault
 from imd.errors import ConfigError
 from imd.ops.certificate import TlsEndpoint
+from imd.ops.logs import clean
 
+#: Characters of a line for the operator.
+MOST_TOLD = 1000
 #: What a process exits with when its configuration is at fault (sysexits.h, EX_CONFIG).
 EX_CONFIG = 78
 
@@ -24,9 +27,10 @@ EX_CONFIG = 78
 def tell(line: str) -> None:
     """Write a line for the operator to standard error, and to the log once there is one."""
     # From its start on, twistd takes what is written to ``sys.stderr`` into the log.
+    shown = clean(line, MOST_TOLD)
     for stream in {sys.stderr, sys.__stderr__}:
         if stream is not None:
-            stream.write(f"imd: {line}\n")
+            stream.write(f"imd: {shown}\n")
 
 
 def fail(error: ConfigError) -> NoReturn:
@@ -107,13 +111,11 @@ class Listener(Service):
             endpoint = self._endpoint()
         except Exception as error:
             # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
-            absent = isinstance(error, LookupError) and is_inherited(self._description)
-            why = "no such socket was handed over" if absent else error
-            fail(ConfigError(self._key, f"{self._description}: {why}"))
+            fail(ConfigError(self._key, f"{self._description}: {endpoint_fault(error)}"))
         outcome: list[Any] = []
         endpoint.listen(self._factory).addBoth(outcome.append)
         if outcome and isinstance(outcome[0], Failure):
-            fail(ConfigError(self._key, _why(self._description, outcome[0].value)))
+            fail(ConfigError(self._key, cannot_listen(self._description, outcome[0].value)))
         self._port = outcome[0] if outcome else None
         if self._waits and self._port is not None:
             self._port.stopReading()
@@ -140,13 +142,6 @@ class Listener(Service):
         super().stopService()  # type: ignore[no-untyped-call]
         port, self._port = self._port, None
         return maybeDeferred(port.stopListening) if port is not None else maybeDeferred(int)
-
-
-def _why(description: str, error: BaseException | None) -> str:
-    if isinstance(error, CannotListenError):
-        reason = getattr(error.socketError, "strerror", None) or error.socketError
-        return f"cannot listen on {description}: {reason}"
-    return f"cannot listen on {description}: {error}"
 
 
 class OrderedService(Service):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 
 #: Seconds for which a node counts as alive after its last beat.
 LEASE_SECONDS = 15.0
@@ -27,7 +27,7 @@ class Board:
 
 
 class MemoryUserStatus:
-    """``imd.interfaces.UserStatus`` of one node on a board."""
+    """``imd.interfaces.nodes.UserStatus`` of one node on a board."""
 
     def __init__(self, node: str, clock: Seconds, board: Board | None = None) -> None:
         self._node = node

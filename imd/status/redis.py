@@ -31,7 +31,7 @@ from itertools import compress
 from typing import Any
 
 from imd.errors import ConfigError
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 from imd.status.redis_dial import Dialer
 from imd.status.redis_link import Counts, RedisLink
 from imd.status.redis_reply import entries, entry, flags
@@ -49,7 +49,7 @@ NODE_LENGTH = 200
 
 
 class RedisUserStatus:
-    """``imd.interfaces.UserStatus`` of one node.
+    """``imd.interfaces.nodes.UserStatus`` of one node.
 
     ``node`` is what other nodes find in an ``Entry``, so it has to be the very string that
     ``Transfer.forward`` takes.  It must name this run of the process and no other: a node that

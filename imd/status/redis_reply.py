@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imd.errors import Unavailable
-from imd.interfaces import Entry
+from imd.interfaces.nodes import Entry
 
 #: Ids and session counters are positive and below this (see ``imd.interfaces``).
 _BOUND = 2**52

@@ -1,1 +1,1 @@
-"""The durable state behind the ports ``Storage`` of ``imd.interfaces``."""
+"""The durable state behind the port ``imd.interfaces.storage.Storage``."""

@@ -25,12 +25,20 @@ _RESCUE = "restore a backup, or salvage with sqlite3 .recover"
 _DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
+def make_private(directory: Path) -> None:
+    """Make the data directory, if it is not there, for this user alone.  Raises ``ConfigError``."""
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError("data", f"cannot use {directory}: {error.strerror}") from None
+
+
 class Lock:
     """Keeps a second process from the same directory; the kernel drops it when we die."""
 
     def __init__(self, directory: Path) -> None:
+        make_private(directory)
         try:
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._file = os.open(directory / "imd.lock", os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise ConfigError("data", f"cannot use {directory}: {error.strerror}") from None

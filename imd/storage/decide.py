@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from msgspec import Struct
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Quota
+from imd.interfaces.storage import Quota
 from imd.model import Appended, File, NewMessage, Outcome
 
 #: What makes a message the same: conversation, sender, client message id.
@@ -39,7 +39,7 @@ def decide(
     sessions: Mapping[int, int],
     at: int,
 ) -> tuple[Appended, ...]:
-    """The decision about each message, in order (``imd.interfaces.MessageStorage.append``).
+    """The decision about each message, in order (``imd.interfaces.storage.MessageStorage.append``).
 
     ``logs`` has the conversations of the batch that exist, ``stored`` the messages of it that
     are stored already, ``files`` the (file, owner) pairs that are complete, ``sessions`` the

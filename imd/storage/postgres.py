@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import ConfigError
-from imd.interfaces import AdvanceResult, AppendResult, FeedPage, FriendshipResult, Quota
+from imd.interfaces.feed import FeedPage
+from imd.interfaces.storage import AdvanceResult, AppendResult, FriendshipResult, Quota
 from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import postgres_accounts as accounts
 from imd.storage import postgres_files as files
@@ -31,7 +32,7 @@ SHARED = 4
 
 
 class PostgresStorage:
-    """``imd.interfaces.Storage`` and ``Feed`` over a PostgreSQL database.
+    """``imd.interfaces.storage.Storage`` and ``Feed`` over a PostgreSQL database.
 
     ``url`` is any URL of libpq, ``node`` names this process to the server.  An append uses the
     connection number ``conversation % lanes`` of its first message, so those of one

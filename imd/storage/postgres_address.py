@@ -23,6 +23,7 @@ _LINK = {
     "keepalives_count": "3",
     "tcp_user_timeout": "5000",
 }
+_SSLMODES = ("verify-full", "verify-ca", "require", "prefer", "allow", "disable")
 #: The most that PostgreSQL keeps of an application's name.
 _NAME_BYTES = 63
 
@@ -38,6 +39,7 @@ class Address:
             given = parse_dsn(url)
         except psycopg2.ProgrammingError:
             raise ConfigError("store", "this is no URL that PostgreSQL's libpq can read") from None
+        _check(given)
         self._reactor = reactor
         name = f"imd:{node}"[:_NAME_BYTES]
         self.parameters: dict[str, str] = _LINK | given | {"application_name": name}
@@ -71,6 +73,17 @@ class Address:
         pool = self._reactor.getThreadPool()
         found = await deferToThreadPool(self._reactor, pool, _addresses, name)
         return list(dict.fromkeys(found))
+
+
+def _check(given: dict[str, str]) -> None:
+    """What libpq looks at only when it connects, and would be tried for ever."""
+    for port in given.get("port", "").split(","):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+            # Not shown: it may be the beginning of a password.
+            what = "what is special in a user or password is written like %2F"
+            raise ConfigError("store", f"the port is a number to 65535; {what}")
+    if given.get("sslmode", _SSLMODES[0]) not in _SSLMODES:
+        raise ConfigError("store", f"sslmode is one of {', '.join(_SSLMODES)}")
 
 
 def _is_name(host: str) -> bool:

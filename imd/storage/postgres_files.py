@@ -7,7 +7,7 @@ statement, which sees what the holders of the lock before it have committed.
 from __future__ import annotations
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Quota
+from imd.interfaces.storage import Quota
 from imd.model import File
 from imd.storage.decide import check_quota
 from imd.storage.postgres_link import Connection, Row

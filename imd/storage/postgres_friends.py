@@ -9,7 +9,7 @@ from __future__ import annotations
 from imd import friendship
 from imd.errors import Code, Refusal
 from imd.friendship import Pair, Word
-from imd.interfaces import FriendshipResult
+from imd.interfaces.storage import FriendshipResult
 from imd.model import Friend, FriendState, User
 from imd.storage.postgres_accounts import USER, tell
 from imd.storage.postgres_link import Connection

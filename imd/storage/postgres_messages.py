@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from imd.interfaces import AdvanceResult, AppendResult
+from imd.interfaces.storage import AdvanceResult, AppendResult
 from imd.model import Appended, Cursor, CursorChange, NewMessage, Outcome
 from imd.storage.postgres_link import Connection, Row
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from imd.errors import Code, Refusal
-from imd.interfaces import FeedHead, FeedPage
+from imd.interfaces.feed import FeedHead, FeedPage
 from imd.model import Cursor, CursorChange, Head, HeadPage, History, Message, Peer
 from imd.storage.postgres_link import Connection, Row
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from twisted.internet.interfaces import IReactorFromThreads
 
-from imd.interfaces import AdvanceResult, AppendResult, FriendshipResult, Quota
+from imd.interfaces.storage import AdvanceResult, AppendResult, FriendshipResult, Quota
 from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity, NewMessage, User
 from imd.storage import sqlite_accounts as accounts
 from imd.storage import sqlite_files as files
@@ -26,7 +26,7 @@ MakeJobs = Callable[[sqlite3.Connection, str], Jobs]
 
 
 class SqliteStorage:
-    """``imd.interfaces.Storage`` over ``DIRECTORY/imd.sqlite3``."""
+    """``imd.interfaces.storage.Storage`` over ``DIRECTORY/imd.sqlite3``."""
 
     def __init__(
         self, lock: Lock, writer: Jobs, reader: Jobs, epoch: str, seal: Callable[[], None]

@@ -6,7 +6,7 @@ import sqlite3
 from typing import Any
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Quota
+from imd.interfaces.storage import Quota
 from imd.model import File
 from imd.storage.decide import check_quota
 

@@ -7,7 +7,7 @@ import sqlite3
 from imd import friendship
 from imd.errors import Code, Refusal
 from imd.friendship import Pair, Word
-from imd.interfaces import FriendshipResult
+from imd.interfaces.storage import FriendshipResult
 from imd.model import Friend, FriendState, User
 from imd.storage.sqlite_accounts import find_user
 from imd.storage.sqlite_messages import next_change, token

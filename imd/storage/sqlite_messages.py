@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Sequence
 
-from imd.interfaces import AdvanceResult, AppendResult
+from imd.interfaces.storage import AdvanceResult, AppendResult
 from imd.model import Cursor, CursorChange, NewMessage, Outcome
 from imd.storage.decide import Key, Log, Stored, decide
 from imd.storage.rows import change, chunks, lookup

@@ -43,6 +43,7 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from zope.interface import implementer
 
+from imd.checks import endpoint_fault
 from imd.errors import ConfigError
 from imd.tls import TransferTls
 from imd.transfer.broker import Proves
@@ -138,7 +139,7 @@ def _parsed(key: str, parse: Callable[..., Any], reactor: Any, description: str)
     try:
         return parse(reactor, description)
     except (ValueError, TypeError, KeyError) as error:
-        raise ConfigError(key, f"{description}: {error}") from None
+        raise ConfigError(key, f"{description}: {endpoint_fault(error)}") from None
 
 
 def _as_it_is(factory: IProtocolFactory) -> IProtocolFactory:

@@ -13,7 +13,7 @@ from twisted.logger import Logger
 
 from imd.errors import ConfigError
 from imd.hints import AnyHint
-from imd.interfaces import Arrivals
+from imd.interfaces.nodes import Arrivals
 from imd.tasks import spawn
 from imd.transfer import blob
 from imd.transfer.backlog import Backlog
@@ -26,7 +26,7 @@ MOST_HINTS = 20_000
 
 
 class Link:
-    """``imd.interfaces.Transfer`` of one node.
+    """``imd.interfaces.nodes.Transfer`` of one node.
 
     ``boot`` tells this process from others of the same name, before or after it; ``chance`` is
     a source of random numbers in 0..1.  Raises ``ConfigError`` for a node name that is empty or

@@ -8,7 +8,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from imd.hints import AnyHint
-from imd.interfaces import Arrivals
+from imd.interfaces.nodes import Arrivals
 from imd.tasks import Clock
 
 
@@ -20,7 +20,7 @@ class Hall:
 
 
 class LocalTransfer:
-    """``imd.interfaces.Transfer`` of one node in a hall."""
+    """``imd.interfaces.nodes.Transfer`` of one node in a hall."""
 
     _log = Logger()
 

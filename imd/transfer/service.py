@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 
+from imd.checks import cannot_listen
 from imd.errors import ConfigError
 from imd.tls import TransferTls
 from imd.transfer.endpoints import door
@@ -42,7 +42,7 @@ class TransferService:
         factory = self._door.wrap(self._exchange.factory(self._door.proves))
         self._door.endpoint.listen(factory).addBoth(outcome.append)
         if outcome and isinstance(outcome[0], Failure):
-            raise ConfigError("transfer-listen", _why(self._listen, outcome[0].value))
+            raise ConfigError("transfer-listen", cannot_listen(self._listen, outcome[0].value))
         self._port = outcome[0] if outcome else None
         self._exchange.start()
 
@@ -52,9 +52,3 @@ class TransferService:
         if port is not None:
             await maybeDeferred(port.stopListening)
         self._exchange.stop()
-
-
-def _why(listen: str, error: BaseException | None) -> str:
-    if isinstance(error, CannotListenError):
-        error = error.socketError
-    return f"cannot listen on {listen}: {getattr(error, 'strerror', None) or error}"

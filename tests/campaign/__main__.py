@@ -115,6 +115,7 @@ def _sizes(options: argparse.Namespace) -> Sizes:
         60.0 * options.minutes,
         options.every,
         options.peace,
+        options.careful,
         tuple(options.only),
         options.each,
         options.quiet,
@@ -131,6 +132,7 @@ def _options(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--minutes", type=float, default=default.seconds / 60)
     parser.add_argument("--every", type=float, default=default.every, help="seconds to a fault")
     parser.add_argument("--peace", type=float, default=default.peace, help="to a quarrel")
+    parser.add_argument("--careful", type=int, default=default.careful, help="users to a loss")
     parser.add_argument("--only", nargs="*", default=[], choices=list(FAULTS), metavar="KIND")
     parser.add_argument("--each", action="store_true", help="every kind at least once")
     parser.add_argument("--quiet", action="store_true", help="wait until sweeps find nothing")

@@ -82,6 +82,12 @@ class Book:
         """Those that the owner of a device is a member of."""
         return [id for id, members in self.members.items() if history.user in members]
 
+    @property
+    def staying(self) -> list[History]:
+        """Of the devices that nobody revoked."""
+        gone = {each.device for each in self.evidence.revoked}
+        return [history for history in self.histories if history.device not in gone]
+
     def each(self, *kinds: type[E]) -> Iterator[tuple[History, E]]:
         """The events of these kinds, device by device."""
         for history in self.histories:

@@ -33,14 +33,21 @@ ORACLES: dict[int, tuple[Oracle, ...]] = {
     9: (safety.cursors_are_sane, safety.cursors_only_grow),
     10: (safety.marks_are_honest,),
     11: (safety.receipts_are_true, safety.refused_is_not_stored),
-    12: (safety.nobody_else_knows, safety.who_are_no_friends_write_nothing),
+    12: (
+        safety.nobody_else_knows,
+        safety.who_are_no_friends_write_nothing,
+        safety.who_is_revoked_is_out,
+    ),
     13: (syncs.heads_are_complete,),
     14: (liveness.no_tracebacks, liveness.no_misunderstandings, liveness.all_is_bounded),
     15: (liveness.no_deadlocks,),
     16: (liveness.everything_arrived, liveness.everything_was_answered),
     17: (liveness.receipts_converged,),
     18: (liveness.status_is_true,),
-    19: (liveness.peace_is_quiet,),
+    19: (
+        liveness.peace_is_quiet,
+        liveness.pushes_need_no_repair,
+    ),
 }
 
 

@@ -79,6 +79,13 @@ class Apart(Struct, frozen=True):
     until: float
 
 
+class Revoked(Struct, frozen=True):
+    """A user was told that a device is revoked."""
+
+    device: int
+    at: float
+
+
 class Evidence(Struct):
     """Everything the checker looks at."""
 
@@ -89,6 +96,10 @@ class Evidence(Struct):
     probes: list[Probe] = []
     entries: list[Entry] = []
     apart: list[Apart] = []
+    revoked: list[Revoked] = []
+    #: When the last fault was healed, and whether there was none that hit a server or a network.
+    healed: float = 0.0
+    calm: bool = False
     #: From then on nothing had to be repaired any more; 0 if nobody waited for that.
     quiet: float = 0.0
     #: What was found in each process, and in user status.

@@ -23,6 +23,9 @@ from tests.campaign.history import (
     Wrote,
 )
 
+#: The share of messages that a sweep may tell of while everything is well: a push under way
+#: and a sweep may cross.
+REPAIRS = 0.02
 #: What a server prints when something happened that nobody had thought of.
 _TRACEBACK = re.compile(r"Traceback \(most recent call last\)|Unhandled (?:error|Error)")
 #: What PostgreSQL prints about an order of locks, or a check, that is wrong.
@@ -60,7 +63,7 @@ def no_deadlocks(book: Book) -> Iterator[str]:
 
 def everything_arrived(book: Book) -> Iterator[str]:
     """16: every device has, and has shown, everything; and none gave up."""
-    for history in book.histories:
+    for history in book.staying:
         for failed in history.of(Failed):
             yield f"{history.name}: stopped: {failed.why}"
         ended = _end(history)
@@ -76,7 +79,7 @@ def everything_arrived(book: Book) -> Iterator[str]:
 
 def everything_was_answered(book: Book) -> Iterator[str]:
     """16: no outbox holds anything: all that was sent is acked or nacked."""
-    for history in book.histories:
+    for history in book.staying:
         if left := _end(history).outbox:
             yield f"{history.name}: {len(left)} messages in the outbox: {left[:5]}"
         settled = {event.id for event in history.of(Settled)}
@@ -109,7 +112,7 @@ def _vanished(history: History, kept: set[str]) -> Iterator[str]:
 def receipts_converged(book: Book) -> Iterator[str]:
     """17: everybody sees the cursors that are stored, and all messages are delivered."""
     truth = {(c.conversation, c.user): (c.delivered, c.read) for c in book.evidence.cursors}
-    for history in book.histories:
+    for history in book.staying:
         seen = {(c, user): (d, r) for c, user, d, r in _end(history).peers}
         for id in book.conversations_of(history):
             for user in book.members[id] - {history.user}:
@@ -131,6 +134,7 @@ def status_is_true(book: Book) -> Iterator[str]:
     for history in book.histories:
         sessions = history.of(Welcomed)
         if not sessions or history.of(Failed):
+            # Who gave up without being revoked is a violation of 16.
             continue
         me = sessions[-1]
         entry = entries.pop((me.user, me.device), None)
@@ -139,6 +143,19 @@ def status_is_true(book: Book) -> Iterator[str]:
     for entry in entries.values():
         if entry.leased:
             yield f"of nobody: {entry}"
+
+
+def pushes_need_no_repair(book: Book) -> Iterator[str]:
+    """19: while servers and networks are well, sweeps find next to nothing to say."""
+    found = sum(repairs(history) for history in book.histories)
+    if book.evidence.calm and found > REPAIRS * len(book.rows):
+        yield f"{found} repairs of {len(book.rows)} messages"
+
+
+def repairs(history: History) -> int:
+    """How often a device was told of what should have been pushed to it."""
+    # A conversation begins with a head, which is no repair.
+    return sum(event.poke and event.last > 0 for event in history.of(Told))
 
 
 def peace_is_quiet(book: Book) -> Iterator[str]:

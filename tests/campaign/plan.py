@@ -29,6 +29,9 @@ FAULTS: dict[str, tuple[float, float, float]] = {
     "drop-device": (4.0, 0.0, 0.0),
 }
 
+#: Those of them that no server can notice but as a client that goes and comes.
+HARMLESS = {"crash-device", "drop-device"}
+
 
 class Sizes(Struct, frozen=True):
     """How large a run is; ``seconds`` is how long messages are sent and faults done."""
@@ -41,6 +44,8 @@ class Sizes(Struct, frozen=True):
     every: float = 1.0
     #: Seconds between two quarrels of friends, on average.
     peace: float = 4.0
+    #: One in so many users loses a device, which is then revoked; 0 for none.
+    careful: int = 20
     #: Kinds of faults that are done; all if empty.
     only: tuple[str, ...] = ()
     #: Whether each of these kinds is done at least once, and healed while messages are sent.
@@ -78,6 +83,13 @@ class Quarrel(Struct, frozen=True):
     seconds: float
 
 
+class Loss(Struct, frozen=True):
+    """A device more of a user, which goes on writing when it is revoked."""
+
+    at: float
+    user: int
+
+
 class Plan(Struct, frozen=True):
     """A whole run."""
 
@@ -87,6 +99,7 @@ class Plan(Struct, frozen=True):
     friends: tuple[tuple[int, int], ...]
     sends: tuple[Send, ...]
     quarrels: tuple[Quarrel, ...]
+    losses: tuple[Loss, ...]
     faults: tuple[Fault, ...]
 
 
@@ -98,6 +111,7 @@ def plan(seed: str, sizes: Sizes) -> Plan:
         _friends(seed, sizes),
         _sends(seed, sizes),
         _quarrels(seed, sizes),
+        _losses(seed, sizes),
         _faults(seed, sizes),
     )
 
@@ -131,6 +145,13 @@ def _quarrels(seed: str, sizes: Sizes) -> tuple[Quarrel, ...]:
         Quarrel(at, chance.randrange(1 << 20), chance.uniform(0.1, 3.0))
         for at in _times(chance, sizes.peace, sizes.seconds)
     )
+
+
+def _losses(seed: str, sizes: Sizes) -> tuple[Loss, ...]:
+    chance = stream(seed, "losses")
+    number = -(-sizes.users // sizes.careful) if sizes.careful else 0
+    losers = chance.sample(range(sizes.users), number)
+    return tuple(Loss(chance.uniform(0.2, 0.8) * sizes.seconds, user) for user in losers)
 
 
 def _faults(seed: str, sizes: Sizes) -> tuple[Fault, ...]:

@@ -52,7 +52,7 @@ class Quarrels:
             await self._quarrel(self._pairs[number], quarrel.seconds)
 
     async def _quarrel(self, pair: Pair, seconds: float) -> None:
-        await _insist(pair.one, "friend.remove", pair.other[0].user)
+        await insist(pair.one, "friend.remove", user=pair.other[0].user)
         since = now()
         await sleep(reactor, seconds)
         self.apart.append(Apart(pair.conversation, since, now()))
@@ -61,17 +61,17 @@ class Quarrels:
 
 async def befriend(one: Sequence[Device], other: Sequence[Device]) -> None:
     """Make two users friends."""
-    await _insist(one, "friend.add", other[0].user)
-    await _insist(other, "friend.accept", one[0].user)
+    await insist(one, "friend.add", user=other[0].user)
+    await insist(other, "friend.accept", user=one[0].user)
 
 
-async def _insist(devices: Sequence[Device], method: str, user: str) -> None:
+async def insist(devices: Sequence[Device], method: str, **params: Any) -> None:
     """Call until there is an answer; that it was done already is one, too."""
     turn = 0
     while True:
         turn += 1
         client = devices[turn % len(devices)].client
-        calling: Deferred[Any] = Deferred.fromCoroutine(client.call(method, user=user))
+        calling: Deferred[Any] = Deferred.fromCoroutine(client.call(method, **params))
         try:
             await calling.addTimeout(ANSWER, reactor)
             return

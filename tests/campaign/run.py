@@ -16,11 +16,13 @@ from imd.tasks import sleep
 from tests.campaign import dump
 from tests.campaign.checker import Violation, check
 from tests.campaign.device import Device, now, ready
-from tests.campaign.evidence import Apart, Evidence, Gauge, Probe
-from tests.campaign.history import Acked, History, Told
+from tests.campaign.evidence import Apart, Evidence, Gauge, Probe, Revoked
+from tests.campaign.history import Acked
+from tests.campaign.liveness import repairs
+from tests.campaign.losses import Losses
 from tests.campaign.nemesis import Nemesis
 from tests.campaign.place import Engines, Place
-from tests.campaign.plan import Plan, Send, stream
+from tests.campaign.plan import HARMLESS, Loss, Plan, Send, stream
 from tests.campaign.quarrels import Pair, Quarrels, befriend
 from tests.process import reactor
 
@@ -29,6 +31,8 @@ from tests.process import reactor
 RECONNECT, CONVERGE = 90.0, 30.0
 #: Seconds after which every session has to be in user status again.
 ENTERED = 15.0
+#: Seconds until every revoked device has to know it, whose connector may just have come back.
+EXPELLED = 20.0
 #: Messages that are sent in one turn at most, if the clients are behind the plan.
 BURST = 20
 #: Pairs that become friends at once, and seconds until everybody has to have heard of it.
@@ -68,6 +72,8 @@ class Campaign:
         self._plan = plan
         self._place = Place(engines, stream(plan.seed, "balancer"), variant, limits)
         self._devices: list[Device] = []
+        #: One for each loss of the plan; nobody counts on them.
+        self._lost: list[Device] = []
         self._conversations: dict[tuple[int, int], int] = {}
         self._places: list[tuple[list[int], list[int]]] = []
         self._probes: list[Probe] = []
@@ -78,6 +84,8 @@ class Campaign:
         self._quiet = 0.0
         self._keys: list[Gauge] = []
         self._apart: list[Apart] = []
+        self._revoked: list[Revoked] = []
+        self._healed = 0.0
 
     async def run(self) -> Outcome:
         """Do it all, and check."""
@@ -112,10 +120,16 @@ class Campaign:
 
     async def _populate(self) -> None:
         sizes = self._plan.sizes
-        self._devices += [self._device(n) for n in range(sizes.users * sizes.devices)]
+        self._devices += [
+            self._device(n, n // sizes.devices) for n in range(sizes.users * sizes.devices)
+        ]
         # The accounts have to be there before the other devices log in.
         firsts = self._devices[:: sizes.devices]
-        for turn in (firsts, [each for each in self._devices if each not in firsts]):
+        first = len(self._devices)
+        losers = enumerate((loss.user for loss in self._plan.losses), first)
+        self._lost = [self._device(number, user) for number, user in losers]
+        others = [each for each in self._devices if each not in firsts]
+        for turn in (firsts, others, self._lost):
             for device in turn:
                 device.start()
             await ready(turn)
@@ -125,8 +139,7 @@ class Campaign:
         self._conversations = {pair: self._between(*pair) for pair in pairs}
         self._places = [self._seen_by(user) for user in range(sizes.users)]
 
-    def _device(self, number: int) -> Device:
-        user = number // self._plan.sizes.devices
+    def _device(self, number: int, user: int) -> Device:
         # Half of the devices are programs that keep everything in memory.
         file = str(self._place.directory / f"{number}.db") if number % 2 else ""
         chance = stream(self._plan.seed, f"device-{number}")
@@ -167,11 +180,19 @@ class Campaign:
         quarrels = Quarrels([self._pair(*pair) for pair in self._plan.friends])
         self._apart = quarrels.apart
         plan = self._plan
-        work = [self._talk(), quarrels.run(plan.quarrels), nemesis.run(plan.faults)]
+        losses = Losses([self._loss(n) for n in range(len(plan.losses))])
+        self._revoked = losses.revoked
+        work = [self._talk(), quarrels.run(plan.quarrels), nemesis.run(plan.faults), losses.run()]
         try:
             await gatherResults([Deferred.fromCoroutine(each) for each in work])
         finally:
             probing.stop()
+        self._healed = now()
+
+    def _loss(self, number: int) -> tuple[Loss, Device, list[Device], int]:
+        loss = self._plan.losses[number]
+        mine, _ = self._places[loss.user]
+        return loss, self._lost[number], self._of(loss.user), mine[0]
 
     def _pair(self, one: int, other: int) -> Pair:
         return Pair(self._conversations[one, other], self._of(one), self._of(other))
@@ -205,12 +226,13 @@ class Campaign:
 
     async def _settle(self) -> None:
         began = reactor.seconds()
-        there = ("ready", "stopped")
-        await _until(lambda: all(d.client.state in there for d in self._devices), RECONNECT)
+        there, everybody = ("ready", "stopped"), [*self._devices, *self._lost]
+        await _until(lambda: all(d.client.state in there for d in everybody), RECONNECT)
         connected = reactor.seconds()
         await _until(self._converged, CONVERGE)
         self._waits = (connected - began, reactor.seconds() - connected)
         await _until(self._entered, ENTERED)
+        await _until(lambda: all(d.client.state == "stopped" for d in self._lost), EXPELLED)
         if self._plan.sizes.quiet:
             await sleep(reactor, LAST_SWEEP)
             self._quiet = now()
@@ -248,16 +270,21 @@ class Campaign:
         rows, logs, cursors = dump.tables(engines.postgres.url(place.database))
         for process in place.processes:
             process.look()
-        await gatherResults([Deferred.fromCoroutine(each.stop()) for each in self._devices])
+        everybody = [*self._devices, *self._lost]
+        await gatherResults([Deferred.fromCoroutine(each.stop()) for each in everybody])
         accidents = [line for process in place.processes for line in process.accidents]
         return Evidence(
-            histories=[device.history for device in self._devices],
+            histories=[device.history for device in everybody],
             rows=rows,
             logs=logs,
             cursors=cursors,
             probes=self._probes,
             entries=entries,
             apart=self._apart,
+            revoked=self._revoked,
+            healed=self._healed,
+            # On a busy machine a push is late, and the sweep tells of it first.
+            calm=self._quiet > 0 and {fault.kind for fault in self._plan.faults} <= HARMLESS,
             quiet=self._quiet,
             gauges={**place.gauges(), "user status": self._keys},
             output=place.output(),
@@ -273,18 +300,13 @@ class Campaign:
             amid=sum(at < self._talked for at in nemesis.times),
             messages=len(evidence.rows),
             acked=len(acked),
-            repairs=sum(_pokes(history) for history in histories),
+            repairs=sum(repairs(history) for history in histories),
             seconds=self._seconds,
             reconnected=self._waits[0],
             converged=self._waits[1],
             violations=check(evidence),
             evidence=evidence,
         )
-
-
-def _pokes(history: History) -> int:
-    # A conversation begins with a head, which is no repair.
-    return sum(event.poke and event.last > 0 for event in history.of(Told))
 
 
 async def _until(true: Callable[[], bool], seconds: float) -> None:

@@ -13,6 +13,8 @@ from tests.campaign.history import (
     Cursors,
     Cut,
     Displayed,
+    Failed,
+    History,
     Kept,
     Marked,
     Nacked,
@@ -21,8 +23,12 @@ from tests.campaign.history import (
     Shown,
     Stored,
     Told,
+    Welcomed,
     Wrote,
 )
+
+#: Seconds after which a revoked device has to be out everywhere.
+GONE = 5.0
 
 
 def acked_is_stored(book: Book) -> Iterator[str]:
@@ -229,6 +235,25 @@ def nobody_else_knows(book: Book) -> Iterator[str]:
     for row in book.evidence.rows:
         if row.sender not in book.members.get(row.conversation, ()):
             yield f"{row.conversation}/{row.seq} is of a stranger"
+
+
+def who_is_revoked_is_out(book: Book) -> Iterator[str]:
+    """12: a revoked device stores nothing, is told so, and hears nothing, within ``GONE``."""
+    ends = {each.device: each.at + GONE for each in book.evidence.revoked}
+    for row in book.evidence.rows:
+        if row.committed > ends.get(row.device, row.committed):
+            yield f"{row.conversation}/{row.seq} is of a revoked device"
+    for history in book.histories:
+        if history.device in ends:
+            yield from _heard(history, max(ends[history.device], book.evidence.healed + GONE))
+
+
+def _heard(history: History, end: float) -> Iterator[str]:
+    for event in history.of(Welcomed, Seen, Told, Cursors, Acked):
+        if event.at > end:
+            yield f"{history.name}: is revoked, and hears {event}"
+    if not history.of(Failed):
+        yield f"{history.name}: was never told that it is revoked"
 
 
 def who_are_no_friends_write_nothing(book: Book) -> Iterator[str]:

@@ -128,6 +128,29 @@ def any_lock_order() -> None:
     postgres_messages.append = unordered
 
 
+def keep_revoked() -> None:
+    """Revoke a device, and let its sessions live on."""
+    from imd.delivery import Delivery
+
+    Delivery._revoke = lambda self, user, devices: False  # type: ignore[method-assign]
+
+
+def cache_routes() -> None:
+    """Remember for a while where users are, instead of looking it up after each commit."""
+    from imd.routing import Forwarding
+
+    nodes = Forwarding._nodes
+    known: dict[int, list[str]] = {}
+
+    async def remembered(self: Any, users: Any) -> dict[int, list[str]]:
+        new = [user for user in users if user not in known]
+        found = await nodes(self, new)
+        known.update((user, found.get(user, [])) for user in new)
+        return {user: known[user] for user in users}
+
+    Forwarding._nodes = remembered  # type: ignore[method-assign]
+
+
 VARIANTS: dict[str, Callable[[], None]] = {
     "mark-on-write": mark_on_write,
     "ack-before-commit": ack_before_commit,
@@ -135,6 +158,8 @@ VARIANTS: dict[str, Callable[[], None]] = {
     "heads-first": heads_first,
     "any-lock-order": any_lock_order,
     "newest-as-token": newest_as_token,
+    "keep-revoked": keep_revoked,
+    "cache-routes": cache_routes,
 }
 
 

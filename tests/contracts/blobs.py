@@ -12,7 +12,7 @@ import random
 import pytest
 
 from imd.errors import Code, Refusal, Unavailable
-from imd.interfaces import Blobs, Upload
+from imd.interfaces.files import Blobs, Upload
 
 Both = tuple[Blobs, Blobs]
 

@@ -6,7 +6,7 @@ fixture ``storage``, a new and empty storage for each test.  The tests run on th
 
 from __future__ import annotations
 
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from tests.contracts.storage_accounts import DevicesContract, PasswordsContract, UsersContract
 from tests.contracts.storage_files import ExpiryContract, FilesContract, SharingContract
 from tests.contracts.storage_friends import FriendListContract, VerbsContract

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.model import Device, Identity, User
 from tests.contracts.storage_parts import (
     ALICE,

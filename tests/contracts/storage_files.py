@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import structs
 
 from imd.errors import Code
-from imd.interfaces import Quota, Storage
+from imd.interfaces.storage import Quota, Storage
 from imd.model import Device, NewMessage
 from tests.contracts.storage_parts import (
     ALICE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from imd import friendship
 from imd.errors import Code, Refusal
 from imd.friendship import STRANGERS, Pair
-from imd.interfaces import FriendshipResult, Storage
+from imd.interfaces.storage import FriendshipResult, Storage
 from imd.model import Friend, FriendState, User
 from tests.contracts.storage_parts import (
     ALICE,

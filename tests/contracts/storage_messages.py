@@ -7,7 +7,7 @@ from functools import partial
 
 from msgspec import structs
 
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.model import Cursor, NewMessage, Outcome
 from tests.contracts.storage_parts import (
     ALICE,

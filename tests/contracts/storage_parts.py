@@ -10,7 +10,7 @@ from msgspec import structs
 from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import Code, Refusal
-from imd.interfaces import Quota, Storage
+from imd.interfaces.storage import Quota, Storage
 from imd.model import Appended, Cursor, Device, File, Friend, NewMessage, Outcome
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from imd.errors import Code
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.model import Cursor, Head, HeadPage, Message, Peer
 from tests.contracts.storage_parts import (
     ALICE,

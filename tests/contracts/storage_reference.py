@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 
-from imd.interfaces import Storage
+from imd.interfaces.storage import Storage
 from imd.model import Cursor
 from tests.contracts.reference import Reference
 from tests.contracts.storage_parts import (

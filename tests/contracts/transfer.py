@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 from twisted.internet.defer import Deferred
 
 from imd.hints import AnyHint, Notify, Push, Replace, Revoke
-from imd.interfaces import Arrivals, Transfer
+from imd.interfaces.nodes import Arrivals, Transfer
 
 if TYPE_CHECKING:
     from twisted.trial.unittest import SynchronousTestCase as Case

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred, gatherResults
 
-from imd.interfaces import Entry, UserStatus
+from imd.interfaces.nodes import Entry, UserStatus
 
 #: The greatest id.
 HIGHEST = 2**52 - 1
