@@ -14,10 +14,12 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from imd.accounts import Accounts, Call
+from imd.admin import Admin
 from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
-from imd.config import Settings
+from imd.config import Settings, admin_token
+from imd.connector.admin import AdminPort
 from imd.connector.files import FilesPort
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
@@ -29,11 +31,13 @@ from imd.delivery import Delivery
 from imd.downloads import Downloads
 from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
+from imd.evictions import Evictions, Lookout
 from imd.friends import Friends
 from imd.interfaces.feed import Feed
 from imd.interfaces.files import Blobs
 from imd.interfaces.nodes import Arrivals
 from imd.interfaces.storage import Storage
+from imd.journey import Journey
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
@@ -42,6 +46,7 @@ from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
 from imd.ops.metrics import Alone, MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
+from imd.retention import Retention
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
@@ -83,7 +88,7 @@ def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
 def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, ...]:
     """The figures of a process that is a transfer alone."""
     lag = Lag(reactor)
-    page = MetricsPage(COMMON, Process(lag), settings.metrics, reactor)
+    page = MetricsPage(COMMON, Process(lag, reactor), settings.metrics, reactor)
     return (Step("lag", lag.start, lag.stop), *_watch(settings, page, reactor))
 
 
@@ -166,9 +171,11 @@ class Connector:
         self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
+        self._admin_token = admin_token(settings)
         self.times = Times(reactor.seconds, self._sources.now_ms)
+        self._journey = Journey(Logger("imd.journey")) if settings.log_messages else None
         self.metrics = MetricsPage(
-            (*COMMON, *CONNECTOR), Node(self, lag), settings.metrics, reactor
+            (*COMMON, *CONNECTOR), Node(self, lag, reactor), settings.metrics, reactor
         )
         hosts = Hosts(settings.hosts, settings.origin)
         self.site = ImdSite(Closed(self.unready), self._crowd, reactor, hosts, self.metrics)
@@ -178,8 +185,8 @@ class Connector:
         self.status = status_of(settings, node, reactor)
         #: Called when clients are let in.
         self.opened: Callable[[], None] = lambda: None
-        #: What reads certificates again.
-        self.renewals: list[Renewal] = []
+        #: What reads certificates and keys again.
+        self.renewals: list[Renewal] = [each.renew for each in self._checkers]
         self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
             settings, reactor, self.renewals
         )
@@ -192,6 +199,8 @@ class Connector:
         self.online: Online | None = None
         self.delivery: Delivery | None = None
         self._tidying: Tidying | None = None
+        self._lookout: Lookout | None = None
+        self.retention: Retention | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
 
@@ -287,7 +296,14 @@ class Connector:
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         self.online = online
         self.messaging = messaging = Messaging(
-            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, self.times
+            storage,
+            routing,
+            clock,
+            sources.now_ms,
+            limits,
+            self.engine.lanes,
+            self.times,
+            self._journey,
         )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)
@@ -314,8 +330,21 @@ class Connector:
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
         crowded = self._crowd.crowded
-        front = Front(accounts, websocket, self.unready, crowded, self._pages, files)
+        admin = self._administration(storage)
+        front = Front(accounts, websocket, self.unready, crowded, self._pages, files, admin)
         return front, messaging.covered
+
+    def _administration(self, storage: Storage) -> AdminPort:
+        """What administrators reach here; and what they do beside us is found."""
+        registry, clock = self._registry, self._reactor
+        if self.engine.feed is None:
+            self._lookout = Lookout(storage, registry, clock)
+            self._lookout.start()
+        self.retention = Retention(storage, self._settings.retention, self._sources, clock)
+        self.retention.start()
+        evict = Evictions(storage, registry).evict
+        admin = Admin(storage, self._passwords, self._sources, evict)
+        return AdminPort(admin, self._admin_token, clock)
 
     def _opened(self) -> Blobs:
         if self._blobs is None:
@@ -325,7 +354,7 @@ class Connector:
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
         if feed is None:
-            self.delivery = Delivery(registry, self.times)
+            self.delivery = Delivery(registry, self.times, self._journey)
             routing = Routing(self.delivery)
             return routing, Online(node, registry, self.status, routing)
         self.cluster = cluster = self._meet(storage, feed)
@@ -348,6 +377,7 @@ class Connector:
             meet,
             self._reactor,
             self.times,
+            self._journey,
         )
 
     def unready(self) -> str | None:
@@ -362,8 +392,9 @@ class Connector:
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
-        if self._tidying is not None:
-            self._tidying.stop()
+        for part in (self._tidying, self._lookout, self.retention):
+            if part is not None:
+                part.stop()
         if self.hub is not None:
             await self.hub.drain(DRAIN_SECONDS)
         if self.cluster is not None:

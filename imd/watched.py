@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from imd.counts import Histogram
 from imd.lane import Lane
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 class Process:
     """What every process is watched by."""
 
-    def __init__(self, lag: Lag) -> None:
+    def __init__(self, lag: Lag, reactor: Any) -> None:
         self.lag = lag
+        self.reactor = reactor
 
 
 class Node(Process):
     """What there is to watch of a connector, as long as it has it."""
 
-    def __init__(self, parts: Connector, lag: Lag) -> None:
-        super().__init__(lag)
+    def __init__(self, parts: Connector, lag: Lag, reactor: Any) -> None:
+        super().__init__(lag, reactor)
         self.parts = parts
 
     @property
@@ -112,6 +113,9 @@ COMMON = (
         "The most that it was late in the last 30 to 60 s.",
         lambda s: s.lag.greatest,
     ),
+    Figure(
+        "imd_timers", "gauge", "Timers that are set.", lambda s: len(s.reactor.getDelayedCalls())
+    ),
 )
 
 
@@ -165,6 +169,22 @@ CONNECTOR = (
         "histogram",
         "How long commits took, repetitions included.",
         lambda n: n.merged("commits"),
+    ),
+    Figure(
+        "imd_retention_deleted",
+        "counter",
+        "What was deleted because of its age.",
+        lambda n: (
+            n.parts.retention
+            and {"messages": n.parts.retention.messages, "files": n.parts.retention.files}
+        ),
+        "kind",
+    ),
+    Figure(
+        "imd_retention_runs",
+        "counter",
+        "Runs of the job that deletes what is old enough.",
+        lambda n: n.parts.retention and n.parts.retention.runs,
     ),
     Figure("imd_queue_length", "gauge", "What waits, by queue.", lambda n: n.waiting, "queue"),
     Figure("imd_errors", "counter", "Refusals, by code.", lambda n: n.refused, "code"),

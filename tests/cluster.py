@@ -9,7 +9,7 @@ from pathlib import Path
 from twisted.internet.defer import Deferred, gatherResults
 
 from imd.client import Client
-from tests.process import FAST, Server
+from tests.process import FAST, Server, free_port
 from tests.servers import Redis
 
 
@@ -17,7 +17,10 @@ class TransferProcess(Server):
     """A transfer at a unix socket; it may be killed and started again like any server."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__("--role=transfer", f"--transfer-listen=unix:{path}")
+        #: The port of its ``/metrics``.
+        self.figures = free_port()
+        listen = f'[metrics]\nlisten = "tcp:{self.figures}:interface=127.0.0.1"\n'
+        super().__init__("--role=transfer", f"--transfer-listen=unix:{path}", config=listen)
         self._path = path
 
     @property

@@ -288,9 +288,9 @@ def sleep(seconds: float) -> Deferred[None]:
     return deferLater(reactor, seconds, lambda: None)
 
 
-async def until(true: Callable[[], bool]) -> None:
+async def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
     """Wait until a condition holds."""
-    end = reactor.seconds() + PATIENCE
+    end = reactor.seconds() + patience
     while not true():
         assert reactor.seconds() < end, "this never became true"
         await sleep(0.02)

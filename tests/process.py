@@ -77,11 +77,11 @@ def command() -> list[str]:
 _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
 
-def environment() -> dict[str, str]:
+def environment(sources: Path = ROOT) -> dict[str, str]:
     """The environment of a child: the sources, and little else."""
     return {
         "PATH": os.defpath,
-        "PYTHONPATH": str(ROOT),
+        "PYTHONPATH": str(sources),
         "LC_ALL": "C.UTF-8",
         "PYTHONUNBUFFERED": "1",
     }
@@ -109,6 +109,8 @@ class Server:
         self._top = tempfile.TemporaryDirectory(prefix="imd-server-", dir=MEMORY)
         self.directory = Path(self._top.name)
         self.port = free_port()
+        #: What the process runs from its next start on.
+        self.sources = ROOT
         self._options = options
         self._descriptors: dict[int, Any] = {0: "w", 1: "r", 2: "r"}
         self._child: _Child | None = None
@@ -159,7 +161,7 @@ class Server:
             child,
             "/usr/bin/setpriv",
             death + arguments,
-            env=environment(),
+            env=environment(self.sources),
             path=self._top.name,
             childFDs=self._descriptors,
         )
@@ -175,6 +177,13 @@ class Server:
                 return b" 200 " in probe.recv(64)
         except OSError:
             return False
+
+    async def hang_up(self, told: str) -> None:
+        """Send SIGHUP, and wait until the process has told so."""
+        mark = len(self.output)
+        os.kill(self.pid, signal.SIGHUP)
+        while told not in self.output[mark:]:
+            await deferLater(reactor, 0.02, lambda: None)
 
     async def kill(self, number: int = signal.SIGKILL) -> int | None:
         """Send a signal and wait for the end; the exit code, or the signal as a negative number."""

@@ -2,16 +2,21 @@
 ``python -m tests.rolling_restart --rounds 20``.
 
 Pairs of users write to each other through a balancer of their own choice of connector, all the
-time, while every transfer and every connector is ended by SIGTERM and started again.
+time, while every transfer and every connector is ended by SIGTERM and started again.  With
+``--old`` every other process runs an older version, another half of them in each round.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import signal
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from msgspec import Struct, field
 
@@ -31,7 +36,7 @@ from imd.connector.returns import RATE  # noqa: E402
 from imd.storage.postgres_schema import migrate  # noqa: E402
 from tests.cluster import Cluster, befriend  # noqa: E402
 from tests.outages import Talk, sleep, until  # noqa: E402
-from tests.process import Server, reactor  # noqa: E402
+from tests.process import ROOT, Server, reactor  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
 
 #: Restarts of every process, in the command.
@@ -129,7 +134,13 @@ async def restart(server: Server) -> int:
     return code or 0
 
 
-async def roll(cluster: Cluster, rounds: int, pairs: int) -> Result:
+def versions(cluster: Cluster, old: Path, turn: int) -> None:
+    """Let every other process run the old sources from its next start on."""
+    for n, server in enumerate(cluster.processes):
+        server.sources = old if (n + turn) % 2 else ROOT
+
+
+async def roll(cluster: Cluster, rounds: int, pairs: int, old: Path = ROOT) -> Result:
     """Chat while everything is restarted; what came of it."""
     couples = await clients_of(cluster, pairs)
     absences, talks = Absences(), list[Talk]()
@@ -143,9 +154,11 @@ async def roll(cluster: Cluster, rounds: int, pairs: int) -> Result:
     for talk in talks:
         talk.start()
     codes = []
-    for server in [*cluster.processes] * rounds:
-        codes.append(await restart(server))
-        await sleep(CALM)
+    for turn in range(rounds):
+        versions(cluster, old, turn)
+        for server in cluster.processes:
+            codes.append(await restart(server))
+            await sleep(CALM)
     for talk in talks:
         talk.stop()
     seconds = reactor.seconds() - began
@@ -169,8 +182,8 @@ def _result(
     return Result(rounds, seconds, said, shown, lost, doubled, codes, absences)
 
 
-async def measured(rounds: int, pairs: int) -> Result:
-    """A cluster of its own, restarted so often."""
+async def measured(rounds: int, pairs: int, old: Path = ROOT) -> Result:
+    """A cluster of its own, restarted so often; half of it runs the sources in ``old``."""
     postgres, redis = Postgres(), Redis()
     postgres.start()
     redis.start()
@@ -179,8 +192,9 @@ async def measured(rounds: int, pairs: int) -> Result:
     connection.close()
     cluster = Cluster(postgres.url(), redis)
     try:
+        versions(cluster, old, 1)
         await cluster.start()
-        return await roll(cluster, rounds, pairs)
+        return await roll(cluster, rounds, pairs, old)
     finally:
         await cluster.close()
         redis.close()
@@ -199,8 +213,25 @@ def show(result: Result) -> None:
     print(f"{result.absences.burst} logins in the worst second (at most {RATE})")
 
 
-async def _main(rounds: int, pairs: int) -> None:
-    result = await measured(rounds, pairs)
+@contextlib.contextmanager
+def checkout(old: str) -> Iterator[Path]:
+    """Sources of another version: a directory that has them, or a revision of this repository."""
+    if not old or Path(old).is_dir():
+        yield Path(old).resolve() if old else ROOT
+        return
+    git = ["git", "-C", str(ROOT), "worktree"]
+    with tempfile.TemporaryDirectory(prefix="imd-old-") as top:
+        path = Path(top, "imd")
+        subprocess.run([*git, "add", "--quiet", "--detach", str(path), old], check=True)
+        try:
+            yield path
+        finally:
+            subprocess.run([*git, "remove", "--force", str(path)], check=True)
+
+
+async def _main(rounds: int, pairs: int, old: str) -> None:
+    with checkout(old) as sources:
+        result = await measured(rounds, pairs, sources)
     show(result)
     result.check()
 
@@ -210,8 +241,11 @@ def main(argv: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.rolling_restart", description=__doc__)
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="restarts of every process")
     parser.add_argument("--pairs", type=int, default=PAIRS, help="pairs of users who write")
+    parser.add_argument(
+        "--old", default="", help="a directory or a revision with an older version, for half of it"
+    )
     given = parser.parse_args(argv)
-    react(lambda _: Deferred.fromCoroutine(_main(given.rounds, given.pairs)))
+    react(lambda _: Deferred.fromCoroutine(_main(given.rounds, given.pairs, given.old)))
 
 
 if __name__ == "__main__":

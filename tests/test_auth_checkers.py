@@ -47,7 +47,7 @@ def failing(error: Exception) -> Callable[[Any], Any]:
 class OtherSystemTests(SynchronousTestCase):
     def asked(self, answer: Callable[[Any], Any], name: str = "alice") -> Deferred[bool]:
         self.clock = Clock()
-        system = OtherSystem("test", Scripted(answer), self.clock)
+        system = OtherSystem("test", lambda: Scripted(answer), self.clock)
         return Deferred.fromCoroutine(system.check(name, "secret"))
 
     def test_the_name_that_was_said_has_to_be_the_answer(self) -> None:
@@ -82,7 +82,7 @@ class OtherSystemTests(SynchronousTestCase):
 
     def test_not_more_than_so_many_logins_wait_and_their_places_come_back(self) -> None:
         clock = Clock()
-        system = OtherSystem("test", Scripted(lambda _: Deferred()), clock)
+        system = OtherSystem("test", lambda: Scripted(lambda _: Deferred()), clock)
         waiting = [Deferred.fromCoroutine(system.check("a", "b")) for _ in range(MOST)]
         self.failureResultOf(Deferred.fromCoroutine(system.check("a", "b")), Unavailable)
         clock.advance(DEADLINE + 1)
@@ -91,8 +91,27 @@ class OtherSystemTests(SynchronousTestCase):
         self.assertNoResult(Deferred.fromCoroutine(system.check("a", "b")))
 
     def test_what_a_checker_does_not_say_of_itself_is_the_default(self) -> None:
-        system = OtherSystem("test", InMemoryUsernamePasswordDatabaseDontUse(), Clock())
+        system = OtherSystem("test", InMemoryUsernamePasswordDatabaseDontUse, Clock())
         self.assertEqual((system.realm, system.create, system.adopt), ("test", True, False))
+
+    def test_files_are_read_again_and_a_bad_one_leaves_things_as_they_are(self) -> None:
+        made = [Scripted(lambda _: "alice"), Scripted(lambda _: "bob")]
+
+        def make() -> Scripted:
+            if not made:
+                raise ConfigError("auth", "no key")
+            return made.pop(0)
+
+        def asked() -> bool:
+            return self.successResultOf(Deferred.fromCoroutine(system.check("bob", "secret")))
+
+        system = OtherSystem("test", make, Clock())
+        self.assertFalse(asked())
+        system.renew()
+        self.assertTrue(asked())
+        with self.assertRaises(ConfigError):
+            system.renew()
+        self.assertTrue(asked())
 
 
 class DescriptionTests(SynchronousTestCase):

@@ -278,6 +278,28 @@ async def test_no_address_in_a_token_is_ever_called(tmp_path: Path) -> None:
     await port.stopListening()
 
 
+@pytest.mark.limit(60)
+async def test_a_new_key_holds_from_sighup_on_and_a_bad_one_changes_nothing(
+    tmp_path: Path,
+) -> None:
+    new = Ed25519PrivateKey.generate()
+    key = kept(tmp_path / "key.pem", public(ED))
+    server = Server(f"--auth=jwt:{described(key)}", config=FAST)
+    await server.start()
+    session = await login(server.port, "alice", password=token(ED, claims()), register=None)
+    kept(key, public(new))
+    assert await attempt(server, "alice", token(new, claims())) == 401
+    await server.hang_up("certificates and keys were read again")
+    for bad in (b"no key", None):
+        assert await attempt(server, "alice", token(ED, claims())) == 401
+        assert await attempt(server, "alice", token(new, claims())) == 200
+        kept(key, bad) if bad else key.unlink()
+        await server.hang_up("what was read before stays in use")
+    assert await attempt(server, "alice", token(new, claims())) == 200
+    await session.call("account.get")
+    await server.close()
+
+
 async def test_two_keys_of_one_issuer_open_the_same_account(tmp_path: Path) -> None:
     new = Ed25519PrivateKey.generate()
     options = []

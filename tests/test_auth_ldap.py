@@ -120,6 +120,9 @@ async def test_a_searching_account_that_is_refused_is_an_outage_and_no_verdict(
     server = await begun(described(slapd, bind=ADMIN, password=secret))
     assert await status(server, "alice", "right") == 503
     assert "code 49" in server.output
+    secret.write_text("secret\n")
+    await server.hang_up("certificates and keys were read again")
+    assert await status(server, "alice", "right") == 200
     await server.close()
 
 
@@ -133,6 +136,10 @@ async def test_a_certificate_of_another_name_or_authority_ends_it(slapd: Slapd, 
         server = await begun(described(slapd, tls=tls, port=port, **changes))
         assert await status(server, "alice", "right") == 503
         assert await closed(server, "alice", "right") == 4001
+        if "ca" in changes:
+            stranger.write_bytes(slapd.authority.read_bytes())
+            await server.hang_up("certificates and keys were read again")
+            assert await status(server, "alice", "right") == 200
         await server.close()
 
 

@@ -14,7 +14,7 @@ DASHBOARD = json.loads((ROOT / "etc" / "grafana.json").read_text("utf-8"))
 RULES = (ROOT / "etc" / "prometheus-rules.yml").read_text("utf-8")
 MANUAL = (ROOT / "docs" / "operations.rst").read_text("utf-8")
 #: Shown nowhere but in the manual: the version, and sizes that say little by themselves.
-PLAIN = {"imd_info", "imd_reactor_lag_last_seconds"}
+PLAIN = {"imd_info", "imd_reactor_lag_last_seconds", "imd_timers"}
 PLAIN |= {f"imd_closed_{what}_{way}" for what in ("frames", "bytes") for way in ("in", "out")}
 
 

@@ -86,6 +86,7 @@ async def test_what_happened_is_counted_and_nothing_that_somebody_wrote_is_shown
     assert found["imd_ready"] == found["imd_dependency_up,dependency=store"] == 1
     assert found["process_resident_memory_bytes"] > 1e6
     assert found["imd_reactor_lag_last_seconds"] >= 0
+    assert found["imd_timers"] >= 2
     for secret in ("canary", str(conversation), str(alice.welcome["user"]["id"]), "127.0.0.1"):
         assert secret not in page
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import os
-import signal
 import socket
 import ssl
 from collections.abc import Callable
@@ -18,7 +16,6 @@ from imd.client import Client
 from imd.errors import ConfigError
 from imd.tls import TransferTls
 from imd.transfer.endpoints import Renewal, dial, door
-from tests.outages import until
 from tests.process import FAST, Server, reactor
 
 # Twisted still hands the objects of pyOpenSSL around.
@@ -92,12 +89,6 @@ class Secure(Server):
         except OSError:
             return False
 
-    async def hang_up(self, told: str) -> None:
-        """Send SIGHUP, and wait until it has told so."""
-        mark = len(self.output)
-        os.kill(self.pid, signal.SIGHUP)
-        await until(lambda: told in self.output[mark:])
-
 
 @pytest.mark.limit(60)
 async def test_a_listener_shows_the_new_certificate_and_keeps_its_sessions(tmp_path: Path) -> None:
@@ -111,11 +102,11 @@ async def test_a_listener_shows_the_new_certificate_and_keeps_its_sessions(tmp_p
         await client.ready()
         client.on_state(states.append)
         issued = files.issue()
-        await server.hang_up("certificates were read again")
+        await server.hang_up("certificates and keys were read again")
         assert await deferToThread(server.shown) == issued
         for why, spoil in MISTAKES.items():
             spoil(files)
-            await server.hang_up("the old certificate stays in use")
+            await server.hang_up("what was read before stays in use")
             assert why in server.output
             assert await deferToThread(server.shown) == issued
         await client.call("account.get")

@@ -123,7 +123,7 @@ class SupervisorTests(SynchronousTestCase):
             os.kill(os.getpid(), signal.SIGHUP)
             said = self.heard()
         self.assertEqual(read, ["good"])
-        self.assertIn("imd: listen: no PEM; the old certificate stays in use", errors.getvalue())
+        self.assertIn("imd: listen: no PEM; what was read before stays in use", errors.getvalue())
         self.assertEqual(said, ["RELOADING=1\nMONOTONIC_USEC=7500000", "READY=1"])
 
     def test_a_manager_in_the_abstract_namespace_is_reached(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from twisted.cred.credentials import IUsernamePassword, UsernamePassword
@@ -26,14 +27,18 @@ class OtherSystem:
 
     The checker is believed only when the name it answers is the name that was said.  It may have
     attributes ``realm`` (without it, ``kind`` is the realm), ``create`` and ``adopt``.
+
+    ``make`` makes it, now and whenever its files are to be read again.
     """
 
     _log = Logger()
 
-    def __init__(self, kind: str, checker: Any, clock: Any) -> None:
+    def __init__(self, kind: str, make: Callable[[], Any], clock: Any) -> None:
+        checker = make()
         self.realm: str = getattr(checker, "realm", kind)
         self.create: bool = getattr(checker, "create", True)
         self.adopt: bool = getattr(checker, "adopt", False)
+        self._make = make
         self._checker = checker
         self._clock = clock
         self._waiting = 0
@@ -55,6 +60,13 @@ class OtherSystem:
             self._waiting -= 1
         return _named(avatar) == name
 
+    def renew(self) -> None:
+        """Read keys, passwords and authorities again, for all later logins.
+
+        Raises ``ConfigError``, and asks the old checker on, if the new one cannot be had.
+        """
+        self._checker = self._make()
+
     def _ask(self, name: str, password: str) -> Deferred[Any]:
         said = UsernamePassword(name.encode(), password.encode())
         asked: Deferred[Any] = maybeDeferred(self._checker.requestAvatarId, said)
@@ -64,7 +76,7 @@ class OtherSystem:
 def checkers_of(descriptions: Sequence[str], clock: Any) -> tuple[OtherSystem, ...]:
     """All but imd's own accounts, in order.  Raises ``ConfigError``."""
     return tuple(
-        OtherSystem(text.partition(":")[0], _made(text), clock)
+        OtherSystem(text.partition(":")[0], partial(_made, text), clock)
         for text in descriptions
         if text != OWN
     )

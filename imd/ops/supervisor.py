@@ -23,7 +23,7 @@ EVERY = 1.0
 MOST_LAG = 2.0
 #: Seconds by which the start may take longer, said again and again while a store is away.
 MORE_TIME = 30
-#: Reads a certificate again; raises ``ConfigError`` and keeps the old one if the new is bad.
+#: Reads a file again; raises ``ConfigError`` and keeps what was read before if it is bad.
 Renewal = Callable[[], None]
 
 
@@ -86,11 +86,11 @@ class Supervisor:
             call.cancel()
 
     def reload(self) -> None:
-        """Read certificates again.  A bad one is told, and the old one kept."""
+        """Read certificates and keys again.  A bad one is told, and the old one kept."""
         self._send("RELOADING=1", f"MONOTONIC_USEC={int(self._reactor.seconds() * 1e6)}")
         renewed = [self._renew(renewal) for renewal in self.renewals]
         if all(renewed):
-            self._log.info("SIGHUP: certificates were read again")
+            self._log.info("SIGHUP: certificates and keys were read again")
         if self._was_ready and not self._is_ending:
             self._send("READY=1")
 
@@ -98,7 +98,7 @@ class Supervisor:
         try:
             renewal()
         except ConfigError as error:
-            tell(f"{error}; the old certificate stays in use: correct the file, then SIGHUP again")
+            tell(f"{error}; what was read before stays in use: correct it, then SIGHUP again")
             return False
         return True
 

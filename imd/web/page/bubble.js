@@ -13,6 +13,7 @@ import { textOf } from "./text.js";
 
 /** The message in one line. @param {Message} message */
 export function oneLine({ kind, body }) {
+  if (kind === "erased") return t("list.erased");
   if (kind !== "text") return t("list.file", { name: nameOf(body) });
   return body.text.replace(/\s+/gu, " ").slice(0, 200);
 }

@@ -30,6 +30,7 @@ export const ENGLISH = {
   "list.none": "Nobody by that name here",
   "list.start": "Say hello",
   "list.you": "You: {text}",
+  "list.erased": "(erased)",
   "list.file": "File: {name}",
   "list.unread": "Unread messages: {count}",
   "list.add": "Add somebody",

@@ -30,6 +30,7 @@ export const CHINESE = {
   "list.none": "没有找到这个人",
   "list.start": "打个招呼吧",
   "list.you": "我：{text}",
+  "list.erased": "（已清除）",
   "list.file": "文件：{name}",
   "list.unread": "未读消息：{count}",
   "list.add": "添加好友",
