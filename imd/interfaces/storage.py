@@ -264,8 +264,9 @@ class ExpiryStorage(Protocol):
         """Delete old messages of the first conversation above ``after`` that begins before ``cut``.
 
         Those go that are older than ``cut`` and delivered to all members, or older than ``hard``;
-        the floor rises by as much, and files that no message carries any more go too.  None if
-        there is no such conversation.
+        the floor rises by as much, and files that no message carries any more go too.  Only so
+        many conversations are looked at: the result names the last of them where none was found.
+        None if there is no conversation above ``after``.
         """
 
     async def expire_sent_files(self, *, before: int, limit: int) -> int:

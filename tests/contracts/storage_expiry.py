@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
 from msgspec import structs
 
 from imd.errors import Code
 from imd.interfaces.storage import Storage
 from imd.model import Cursor, Expired, NewMessage, Outcome
+from imd.storage import postgres_expiry, sqlite_expiry
 from tests.contracts.storage_parts import (
     ALICE,
     BOB,
     CAROL,
+    DAVE,
     NOW,
     PLENTY,
     accounts,
@@ -45,7 +48,14 @@ async def seqs(storage: Storage, user: int, conversation: int) -> tuple[int, lis
 async def expire(
     storage: Storage, cut: int, hard: int = 0, after: int = 0, limit: int = 99
 ) -> Expired | None:
-    return await storage.expire_messages(after=after, cut=cut, hard=hard, limit=limit)
+    """What the first call that deletes something has done; None if there was none."""
+    bounds = {"cut": cut, "hard": hard, "limit": limit}
+    while (done := await storage.expire_messages(after=after, **bounds)) is not None:
+        if done.messages:
+            return done
+        assert done.conversation > after
+        after = done.conversation
+    return None
 
 
 class ExpiryOfMessagesContract:
@@ -62,13 +72,29 @@ class ExpiryOfMessagesContract:
         assert await expire(storage, NOW + 9) == Expired(c, 1)
         assert await seqs(storage, BOB, c) == (4, [4, 5])
         # What nobody has fetched stays for longer, but not for ever.
-        assert await expire(storage, NOW + 9) == Expired(c, 0)
+        assert await expire(storage, NOW + 9) is None
         assert await expire(storage, NOW + 9, hard=NOW + 5) == Expired(c, 1)
         assert await expire(storage, NOW + 9, hard=NOW + 9) == Expired(c, 1)
         assert await seqs(storage, BOB, c) == (6, [])
         assert await expire(storage, NOW + 9, hard=NOW + 9) is None
         (new,) = await append(storage, text(c, ALICE, 6), at=NOW + 9)
         assert new.seq == 6
+
+    async def test_conversations_are_looked_at_few_at_a_time(
+        self, storage: Storage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for module in sqlite_expiry, postgres_expiry:
+            monkeypatch.setattr(module, "LOOKED_AT", 2)
+        c = await pair(storage)
+        for n, peer in enumerate((CAROL, DAVE), 1):
+            if peer == DAVE:
+                await accounts(storage, DAVE)
+            await join(storage, ALICE, peer, c + n)
+        await append(storage, text(c + 2, ALICE, 1))
+        bounds = {"cut": NOW + 1, "hard": NOW + 1, "limit": 9}
+        assert await storage.expire_messages(after=0, **bounds) == Expired(c + 1, 0)
+        assert await storage.expire_messages(after=c + 1, **bounds) == Expired(c + 2, 1)
+        assert await storage.expire_messages(after=c + 2, **bounds) is None
 
     async def test_a_changed_floor_is_a_changed_head(self, storage: Storage) -> None:
         c = await pair(storage)

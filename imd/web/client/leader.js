@@ -357,6 +357,7 @@ export class Leader {
 
   /** The page is seen again, or the network came back: do not wait, and trust nothing. */
   async #awake() {
+    void this.operations.uploads().catch(() => {});
     if (this.state.state === "waiting") await this.#reconnect();
     else this.#link?.input((rules) => rules.check(now()));
   }
