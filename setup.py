@@ -27,6 +27,7 @@ setup(
         "imd.client",
         "imd.conformance",
         "imd.connector",
+        "imd.doctor",
         "imd.files",
         "imd.interfaces",
         "imd.ops",

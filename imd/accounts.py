@@ -15,7 +15,7 @@ from imd.friends import Friends
 from imd.hints import Notify, Revoke
 from imd.interfaces.storage import AccountStorage
 from imd.limits import Limits
-from imd.logins import PASSWORD_BYTES, Logins, Verified
+from imd.logins import Logins, Verified
 from imd.methods import METHODS
 from imd.model import NOBODY, Device, Identity, User
 from imd.routing import Routing
@@ -128,7 +128,7 @@ class Accounts:
         name = names.login_name(raw)
         # All that can be refused is refused before there is an account.
         names.label(label, "device")
-        _check_password(password)
+        names.password(password)
         self._limit(self._registrations, address, "new accounts from this address")
         if await self._storage.find_user(name) is not None:
             raise Refusal(Code.EXISTS, "this name is taken; choose another")
@@ -219,7 +219,7 @@ class Accounts:
     async def _change_password(
         self, me: Identity, params: methods.ChangePassword, address: str
     ) -> Struct:
-        _check_password(params.new)
+        names.password(params.new)
         async with self._turns.of(me.user.name):
             found = await self._verified(me.user.name, params.old, address, own=True)
             stored = await self._logins.hash(params.new)
@@ -290,11 +290,6 @@ def _allowed(identity: Identity | None) -> Identity:
     if identity.user.disabled:
         raise SessionRefused(Close.DISABLED, Code.UNAUTHORIZED, "this account is disabled")
     return identity
-
-
-def _check_password(password: str) -> None:
-    if "\0" in password or not 1 <= len(password.encode()) <= PASSWORD_BYTES:
-        raise Refusal(Code.BAD_REQUEST, f"a password has 1 to {PASSWORD_BYTES} bytes")
 
 
 def _account(me: Identity, user: User) -> methods.Account:

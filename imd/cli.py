@@ -14,11 +14,13 @@ COMMANDS = {
     "bench": ("imd.bench.main", "measure a server, and check that it loses nothing"),
     "chat": ("imd.terminal.chat", "talk to friends in the terminal"),
     "conformance": ("imd.conformance.main", "test a client against the rules of the protocol"),
+    "doctor": ("imd.doctor.main", "look at everything that a server depends on"),
     "message": ("imd.trace", "what became of one message: imd message trace ID"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),
     "schema": ("imd.schema", "write the AsyncAPI and OpenAPI documents"),
     "send": ("imd.terminal.send", "send a message, from a script"),
     "tail": ("imd.terminal.tail", "print the messages that come, for a script"),
+    "user": ("imd.user", "add, disable and list accounts; set passwords, end sessions"),
 }
 
 

@@ -32,6 +32,8 @@ from imd.tls import TransferTls
 
 #: Characters of a token that nobody guesses.
 MIN_TOKEN = 16
+#: Characters of the longest token that a request can have.
+MAX_TOKEN = 256
 #: A configuration file is small; a larger one is a mistake.
 MOST_BYTES = 1 << 20
 LOGS = ("text", "json", "journald")
@@ -74,6 +76,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     hosts: tuple[str, ...] = ()
     #: Networks of proxies, whose X-Forwarded-For is believed.
     proxies: tuple[str, ...] = ()
+    #: A file with the token of administrators over HTTP; empty is no such thing.
+    admin_token_file: str = field(name="admin-token-file", default="")
     #: How the log is written; see ``imd.ops.logs``.
     log: str = "text"
     limits: Limits = Limits()
@@ -125,12 +129,29 @@ def _handed_over(settings: Settings, key: str) -> Settings:
         return settings
     if getattr(settings, key) != getattr(Settings(), key):
         raise ConfigError(f"{key}-file", f"stands beside {key}; leave one of them out")
-    text, mode = _open(f"{key}-file", Path(path))
-    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_credential(Path(path)):
-        raise ConfigError(f"{key}-file", f"others can read {path}; run: chmod 600 {path}")
+    text = _private(f"{key}-file", Path(path))
     if not text.strip().startswith(POSTGRESQL if key == "store" else REDIS):
         raise ConfigError(f"{key}-file", f"{path} holds no URL that {key} may have")
     return msgspec.structs.replace(settings, **{key: text.strip()})
+
+
+def _private(key: str, path: Path) -> str:
+    """The text of a file that nobody else may read."""
+    text, mode = _open(key, path)
+    if mode & (stat.S_IRWXG | stat.S_IRWXO) and not _is_credential(path):
+        raise ConfigError(key, f"others can read {path}; run: chmod 600 {path}")
+    return text
+
+
+def admin_token(settings: Settings) -> str:
+    """The token of administrators; empty if there is none.  Raises ``ConfigError``."""
+    key, path = "admin-token-file", Path(settings.admin_token_file)
+    if not settings.admin_token_file:
+        return ""
+    token = _private(key, path).strip()
+    if not MIN_TOKEN <= len(token) <= MAX_TOKEN or not (token.isascii() and token.isprintable()):
+        raise ConfigError(key, f"{path} has to hold {MIN_TOKEN} to {MAX_TOKEN} ASCII characters")
+    return token
 
 
 def _is_credential(path: Path) -> bool:

@@ -14,10 +14,12 @@ from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
 from imd.accounts import Accounts, Call
+from imd.admin import Admin
 from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
-from imd.config import Settings
+from imd.config import Settings, admin_token
+from imd.connector.admin import AdminPort
 from imd.connector.files import FilesPort
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
@@ -29,6 +31,7 @@ from imd.delivery import Delivery
 from imd.downloads import Downloads
 from imd.engines import endpoints_of, engine_of, files_of, status_of, transfer_of
 from imd.errors import ConfigError
+from imd.evictions import Evictions, Lookout
 from imd.friends import Friends
 from imd.interfaces.feed import Feed
 from imd.interfaces.files import Blobs
@@ -166,6 +169,7 @@ class Connector:
         self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
+        self._admin_token = admin_token(settings)
         self.times = Times(reactor.seconds, self._sources.now_ms)
         self.metrics = MetricsPage(
             (*COMMON, *CONNECTOR), Node(self, lag, reactor), settings.metrics, reactor
@@ -192,6 +196,7 @@ class Connector:
         self.online: Online | None = None
         self.delivery: Delivery | None = None
         self._tidying: Tidying | None = None
+        self._lookout: Lookout | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
 
@@ -314,8 +319,19 @@ class Connector:
         factory = ClientFactory(hub, limits, self._reactor, self._crowd)
         websocket = WebSocketPort(factory, self._settings.origin)
         crowded = self._crowd.crowded
-        front = Front(accounts, websocket, self.unready, crowded, self._pages, files)
+        admin = self._administration(storage)
+        front = Front(accounts, websocket, self.unready, crowded, self._pages, files, admin)
         return front, messaging.covered
+
+    def _administration(self, storage: Storage) -> AdminPort:
+        """What administrators reach here; and what they do beside us is found."""
+        registry, clock = self._registry, self._reactor
+        if self.engine.feed is None:
+            self._lookout = Lookout(storage, registry, clock)
+            self._lookout.start()
+        evict = Evictions(storage, registry).evict
+        admin = Admin(storage, self._passwords, self._sources, evict)
+        return AdminPort(admin, self._admin_token, clock)
 
     def _opened(self) -> Blobs:
         if self._blobs is None:
@@ -362,8 +378,9 @@ class Connector:
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
-        if self._tidying is not None:
-            self._tidying.stop()
+        for part in (self._tidying, self._lookout):
+            if part is not None:
+                part.stop()
         if self.hub is not None:
             await self.hub.drain(DRAIN_SECONDS)
         if self.cluster is not None:

@@ -16,9 +16,7 @@ from imd.errors import Code, Refusal
 from imd.interfaces.passwords import Checker, Passwords
 from imd.interfaces.storage import AccountStorage
 from imd.model import User
-
-#: Bytes of UTF-8 of a password that is kept here.
-PASSWORD_BYTES = 1024
+from imd.names import PASSWORD_BYTES
 
 #: What stands in place of a hash; no hash begins like this.
 _EXTERNAL = "external:"
@@ -69,7 +67,7 @@ class Logins:
         Raises ``Unavailable`` where the answer depends on a system that is away.
         """
         found = await self._storage.password_of(name)
-        if found is not None and _is_external(found[1]):
+        if found is not None and is_external(found[1]):
             return await self._known(*found, password)
         verified = await self._with_hash(found, password)
         return verified or await self._newcomer(name, found, password)
@@ -80,7 +78,7 @@ class Logins:
         Raises ``Refusal(FORBIDDEN)`` if it is kept elsewhere.
         """
         found = await self._storage.password_of(name)
-        if found is not None and _is_external(found[1]):
+        if found is not None and is_external(found[1]):
             raise Refusal(Code.FORBIDDEN, "the password of this account is not kept here")
         return await self._with_hash(found, password)
 
@@ -142,5 +140,6 @@ def _mark(checker: Checker) -> str:
     return _EXTERNAL + checker.realm
 
 
-def _is_external(stored: str) -> bool:
+def is_external(stored: str) -> bool:
+    """Whether this stands in place of a hash, for the password is kept elsewhere."""
     return stored.startswith(_EXTERNAL)

@@ -16,6 +16,8 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 
 #: Characters of a display name or a device label.
 LABEL_LENGTH = 64
+#: Bytes of UTF-8 of a password that is kept here.
+PASSWORD_BYTES = 1024
 
 
 def login_name(text: str) -> str:
@@ -39,3 +41,9 @@ def label(text: str, what: str, longest: int = LABEL_LENGTH) -> str:
     if any(c in _BIDI or unicodedata.category(c) in _HIDDEN for c in normal):
         raise Refusal(Code.BAD_REQUEST, f"{what}: no control or direction characters")
     return normal
+
+
+def password(text: str) -> None:
+    """Raise ``Refusal(BAD_REQUEST)`` unless this can be a password that is kept here."""
+    if "\0" in text or not 1 <= len(text.encode()) <= PASSWORD_BYTES:
+        raise Refusal(Code.BAD_REQUEST, f"a password has 1 to {PASSWORD_BYTES} bytes")

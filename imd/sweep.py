@@ -16,7 +16,8 @@ from twisted.logger import Logger
 from imd import wire
 from imd.delivery import Delivery
 from imd.errors import Close, Unavailable
-from imd.hints import Push, Receipt, Revoke
+from imd.evictions import Evictions
+from imd.hints import Push, Receipt
 from imd.interfaces.feed import Feed, FeedPage
 from imd.interfaces.storage import AccountStorage
 from imd.online import Online
@@ -51,12 +52,12 @@ class Sweep:
         reach: Reach,
         clock: Clock,
     ) -> None:
-        self._storage = storage
         self._feed = feed
         self._registry = registry
         self._online = online
         self._recent = recent
         self._delivery = Delivery(registry)
+        self._evictions = Evictions(storage, registry)
         self._covered: Callable[[str], None] = lambda token: None
         self._reach = reach
         self._clock = clock
@@ -168,7 +169,8 @@ class Sweep:
             self._delivery.deliver(hint)
         self.repaired += len(behind)
         for user in page.accounts:
-            await self._close_revoked(user)
+            if await self._evictions.evict(user):
+                self.repaired += 1
         return {user for hint in behind for user in hint.users}
 
     def _behind(self, page: FeedPage) -> list[Push | Receipt]:
@@ -189,16 +191,6 @@ class Sweep:
 
     def _here(self, users: Sequence[int]) -> bool:
         return any(self._registry.sessions(user) for user in users)
-
-    async def _close_revoked(self, user: int) -> None:
-        # Whoever comes in during the read may have a device that is newer than the answer.
-        before = {session.identity.device for session in self._registry.sessions(user)}
-        if not before:
-            return
-        gone = before - {device.id for device in await self._storage.devices(user)}
-        if gone:
-            self.repaired += 1
-            self._delivery.deliver(Revoke(user, tuple(gone)))
 
     def _start_over(self) -> None:
         """This node was cut off for so long that nobody can tell what it has missed."""

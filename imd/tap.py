@@ -17,7 +17,7 @@ from twisted.application.service import IService  # noqa: E402
 from twisted.logger import ILogObserver  # noqa: E402
 from twisted.python import usage  # noqa: E402
 
-from imd.config import LISTEN, ROLES, argv, load  # noqa: E402
+from imd.config import LISTEN, ROLES, Settings, argv, load  # noqa: E402
 from imd.daemon import process  # noqa: E402
 from imd.errors import ConfigError  # noqa: E402
 from imd.ops.lifecycle import fail  # noqa: E402
@@ -62,17 +62,19 @@ class Options(usage.Options):
     def parseOptions(self, options: Any = None) -> None:
         """Parse; a mistake ends the process with one line, not with all of the help."""
         try:
-            super().parseOptions(options)  # type: ignore[no-untyped-call]
-        except usage.UsageError as error:
-            fail(ConfigError("options", f"{str(error).rstrip('.')}; see twistd imd --help"))
-
-    def postOptions(self) -> None:
-        """Merge with the file, and check."""
-        given = {key: value for key, value in self.items() if key != "config"}
-        try:
-            self.settings = load(argv(given, self._repeated), self["config"])
+            self.settings = self.load(options)
         except ConfigError as error:
             fail(error)
+
+    def load(self, options: Any = None) -> Settings:
+        """Parse, merge with the file, and check.  Raises ``ConfigError``."""
+        try:
+            super().parseOptions(options)  # type: ignore[no-untyped-call]
+        except usage.UsageError as error:
+            text = f"{str(error).rstrip('.')}; see twistd imd --help"
+            raise ConfigError("options", text) from None
+        given = {key: value for key, value in self.items() if key != "config"}
+        return load(argv(given, self._repeated), self["config"])
 
 
 def makeService(options: Options, reactor: Any = None) -> IService:

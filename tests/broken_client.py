@@ -23,8 +23,6 @@ from imd.conformance import python_driver
 
 Broken = Callable[[], None]
 DEFECTS: dict[str, tuple[Broken, Sequence[str]]] = {}
-#: Those that show only if times are long beside those of a busy machine.
-SLOW = {"fetches_at_once", "marks_each_message", "has_no_jitter", "does_not_back_off"}
 
 
 def breaks(*scenarios: str) -> Callable[[Broken], Broken]:

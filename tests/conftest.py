@@ -40,14 +40,24 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("imd")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that may take longest come first: no worker is alone with one of them at the end."""
+    items.sort(key=lambda item: -max(LIMIT, _limit(item)))
+
+
+def _limit(item: pytest.Item) -> float:
+    mark = item.get_closest_marker("limit")
+    return float(mark.args[0]) if mark else LIMIT
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     """Give every coroutine a time limit that leaves the reactor alive."""
     test = pyfuncitem.obj
     if not inspect.iscoroutinefunction(test):
         return
-    mark = pyfuncitem.get_closest_marker("limit")
-    seconds = mark.args[0] if mark else LIMIT
+    seconds = _limit(pyfuncitem)
 
     @functools.wraps(test)
     def limited(*args: Any, **kwargs: Any) -> Any:

@@ -10,7 +10,7 @@ from imd.cluster import Cluster
 from imd.hints import AnyHint, Push
 from imd.interfaces.feed import FeedHead, FeedPage
 from imd.interfaces.nodes import Arrivals
-from imd.model import Cursor, CursorChange, Device
+from imd.model import Cursor, CursorChange, Device, User
 from imd.registry import Registry
 from imd.status.memory import Board, MemoryUserStatus
 from imd.transfer.local import Hall, LocalTransfer
@@ -56,10 +56,14 @@ class MemoryFeed:
 
 
 class MemoryDevices:
-    """The one method of ``AccountStorage`` that a sweep calls."""
+    """What a sweep asks of ``AccountStorage``."""
 
     def __init__(self) -> None:
         self.of: dict[int, list[int]] = {}
+        self.disabled: set[int] = set()
+
+    async def find_user(self, user: int) -> User:
+        return User(user, f"user{user}", disabled=user in self.disabled)
 
     async def devices(self, user: int) -> tuple[Device, ...]:
         return tuple(Device(id, user, "", 1, 1) for id in self.of.get(user, ()))

@@ -14,20 +14,24 @@ from tests.process import ROOT
 #: No I/O, no clock, no Twisted; they import each other only.
 PURE = {"checks"}
 PURE |= {"counts", "decoding", "effects", "errors", "events", "filelinks", "friendship", "hints"}
-PURE |= {"limits", "media", "methods", "model", "names", "ranges", "readers", "s3account"}
+PURE |= {"limits", "media", "methods", "model", "names", "orders", "ranges", "readers", "s3account"}
 PURE |= {"session", "throttle", "tls", "version", "wire"}
 #: What imd does, over ports; sees the pure rooms and itself.
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
-APPLICATION |= {"arrivals", "delivery", "cluster", "downloads", "logins", "online", "reach"}
+APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evictions", "logins"}
+APPLICATION |= {"online", "reach"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "engines", "migrate", "sources", "tap"}
-EDGE |= {"trace", "watched"}
+EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "migrate", "offline", "sources", "tap"}
+EDGE |= {"trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.
-PURE_MODULES = {f"imd/terminal/{name}.py" for name in ("escapes", "grammar", "rendering")}
-PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("logs", "script", "watch")}
+PURE_MODULES = {
+    f"imd/terminal/{name}.py" for name in ("escapes", "filenames", "grammar", "rendering")
+}
+PURE_MODULES |= {f"imd/conformance/{name}.py" for name in ("delays", "logs", "script", "watch")}
+PURE_MODULES |= {"imd/doctor/judge.py"}
 #: What a pure room must not import.
 OUTSIDE = {"asyncio", "autobahn", "os", "random", "secrets", "socket", "sqlite3", "threading"}
 OUTSIDE |= {"time", "twisted", "zope"}

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from msgspec import structs
-from twisted.internet.defer import Deferred, DeferredQueue
+from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import wire
-from imd.client import Client, Damaged, Message, Refused
+from imd.client import Changed, Client, Damaged, Message, Refused
 from imd.decoding import BadValue, decode_file
 from imd.wire import FileBody
 from tests.process import Server, reactor
@@ -52,9 +52,9 @@ async def test_file_is_sent_and_fetched_and_its_name_is_no_path(
         assert message.seq == sent.seq
         body = decode_file(message.body)
         assert (body.name, body.mime, body.size) == ("a.png", "image/png", size)
-        await bob.fetch_file(message, tmp_path / "b")
-        assert (tmp_path / "b").read_bytes() == (tmp_path / "a.png").read_bytes()
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.png", "b"]
+        await bob.fetch_file(message, tmp_path / str(size))
+        assert (tmp_path / str(size)).read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["0", "3000000", "a.png"]
     for client in (alice, bob):
         await client.stop()
 
@@ -99,9 +99,60 @@ async def test_what_is_refused_or_damaged_is_raised(server: Server, tmp_path: Pa
     with pytest.raises(Refused) as caught:
         await bob.files.fetch(body, tmp_path / "b")
     assert caught.value.code == "not_found"
+    assert caught.value.message == "there is no such file, or it is not for you"
+    with pytest.raises(FileExistsError):
+        await alice.files.fetch(body, tmp_path / "a")
+    (tmp_path / f".imd-{body.file}.part").symlink_to("a")
+    with pytest.raises(OSError, match="symbolic"):
+        await alice.files.fetch(body, tmp_path / "b")
+    (tmp_path / f".imd-{body.file}.part").unlink()
     with pytest.raises(Damaged):
         await alice.files.fetch(structs.replace(body, sha256="0" * 64), tmp_path / "b")
     assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for client in (alice, bob):
+        await client.stop()
+
+
+@pytest.mark.limit(90)
+async def test_upload_ends_when_it_is_cancelled_and_when_the_file_is_changed(
+    server: Server, tmp_path: Path
+) -> None:
+    alice, bob, _ = await friends(server)
+    path = tmp_path / "a"
+    path.write_bytes(bytes(12_000_000))
+    ended: list[int] = []
+
+    def cancel(done: int, size: int) -> None:
+        ended.append(done)
+        if len(ended) == 1:
+            reactor.callLater(0, uploading.cancel)
+
+    uploading = Deferred.fromCoroutine(alice.files.upload(path, progress=cancel))
+    with pytest.raises(CancelledError):
+        await uploading
+    assert ended[-1] < 12_000_000
+
+    def shorten(done: int, size: int) -> None:
+        os.truncate(path, 6_000_000)
+
+    with pytest.raises(Changed):
+        await alice.files.upload(path, progress=shorten)
+
+    def overwrite(done: int, size: int) -> None:
+        with path.open("r+b") as file:
+            file.seek(-1, os.SEEK_END)
+            file.write(b"x")
+        os.utime(path, ns=(0, done))
+
+    with pytest.raises(Changed):
+        await alice.files.upload(path, progress=overwrite)
+
+    def append(done: int, size: int) -> None:
+        with path.open("ab") as file:
+            file.write(b"more")
+
+    body = await alice.files.upload(path, progress=append)
+    assert body.size == 6_000_000
     for client in (alice, bob):
         await client.stop()
 

@@ -7,7 +7,7 @@ import pytest
 from tests.rolling_restart import measured
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(600)
 async def test_restarts_of_everything_lose_nothing_and_everybody_is_back_soon() -> None:
     result = await measured(rounds=2, pairs=4)
     assert len(result.codes) == 8

@@ -243,6 +243,16 @@ class DevicesTests(SweepTests):
         answer.callback(None)
         self.assertIsNone(late.closed)
 
+    def test_who_was_disabled_on_another_node_goes(self) -> None:
+        phone, bob = self.enter(1, 1), self.enter(2, 2)
+        self.devices[1], self.devices[2] = [1], [2]
+        self.start()
+        self.world.devices.disabled.add(1)
+        self.log.entries += [1, 2]
+        self.clock.advance(INTERVAL)
+        self.assertEqual((phone.closed, bob.closed), (Close.DISABLED, None))
+        self.assertEqual(self.sweep.repaired, 1)
+
     def test_devices_that_cannot_be_read_are_looked_at_again_and_nothing_is_told_twice(
         self,
     ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 from collections.abc import AsyncIterator, Iterator
@@ -47,6 +48,9 @@ class People:
         terminal = Terminal(command, self.home(name), term, columns)
         self._terminals.append(terminal)
         return terminal
+
+    def client(self, name: str) -> Client:
+        return Client(self._server.url, name, f"secret of {name}")
 
     def start(self, name: str, *arguments: str) -> Terminal:
         terminal = Terminal(imd(*arguments), self.home(name))
@@ -274,3 +278,58 @@ async def test_lines_from_a_pipe_are_carried_out_one_after_the_other(people: Peo
     assert "me: through a pipe" in ended.stdout
     assert "-- /nonsense: no such command" in ended.stdout
     await alice.shows("bob: through a pipe")
+
+
+async def test_a_file_is_sent_and_saved_and_nothing_is_overwritten(people: People) -> None:
+    alice, bob = await people.friends()
+    alices, bobs = people.home("alice"), people.home("bob")
+    for each in (alice, bob):
+        each.resize(250)
+    (alices / "my notes.txt").write_text("notes")
+    (alices / "empty").mkdir()
+    alice.type("/file ~/my\t")
+    await alice.shows("bob> /file ~/my notes.txt")
+    alice.type("\r")
+    await alice.shows("me: [file 1: my notes.txt, 5 bytes, text/plain]", "✓✓ read")
+    await bob.shows("alice: [file 1: my notes.txt, 5 bytes, text/plain]")
+    bob.enter("/save 1 ~")
+    await bob.shows("my notes.txt was saved as")
+    assert (bobs / "my notes.txt").read_text() == "notes"
+    (bobs / "my notes.txt").write_text("other")
+    bob.enter("/save 1 ~/my notes.txt")
+    await bob.shows("File exists")
+    bob.enter("/save 1 ~")
+    await bob.shows("my notes (2).txt")
+    bob.enter("/save 2")
+    await bob.shows("there is no file 2")
+    assert (bobs / "my notes.txt").read_text() == "other"
+    for path, why in (("~/none", "No such file"), ("~/empty", "Is a directory")):
+        alice.enter(f"/file {path}")
+        await alice.shows(why)
+
+
+async def test_a_file_of_a_hostile_name_is_shown_and_saved_as_a_harmless_one(
+    people: People, tmp_path: Path
+) -> None:
+    alice, _ = await people.friends()
+    (tmp_path / "x").write_bytes(b"x")
+    mallory = people.client("bob")
+    mallory.start()
+    body = await mallory.files.upload(tmp_path / "x", name="../.\x1b[2J\u202egnp.sh")
+    await mallory.send_file(mallory.conversation_with("alice") or 0, body)
+    await mallory.stop()
+    await alice.shows(r"bob: [file 1: ../.\x1b[2J\u202egnp.sh, 1 bytes")
+    alice.enter("/save 1 ~")
+    await alice.shows("was saved as")
+    assert (people.home("alice") / "__._[2J_gnp.sh").read_bytes() == b"x"
+
+
+async def test_who_quits_while_a_file_is_on_its_way_is_told(people: People, server: Server) -> None:
+    alice, _ = await people.friends()
+    (people.home("alice") / "big.bin").write_bytes(b"content")
+    os.kill(server.pid, signal.SIGSTOP)
+    alice.enter("/file ~/big.bin")
+    await alice.shows("│ big.bin …")
+    alice.type("\x04")
+    assert await alice.ends() == 0
+    await alice.shows("big.bin was not sent; the server deletes what it has of it")

@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.terminal.acts import ACTS
-from imd.terminal.grammar import COMMANDS, Line, Misread, candidates, manual, number, read
+from imd.terminal.grammar import (
+    COMMANDS,
+    Line,
+    Misread,
+    candidates,
+    manual,
+    number,
+    path_typed,
+    read,
+)
 
 NAMES = ("bob", "bill", "carol")
 
@@ -86,6 +95,19 @@ class CandidateTests(SynchronousTestCase):
     def test_nothing_else_is(self) -> None:
         for line in ("/history b", "/nonsense b", "/add bob b"):
             self.assertEqual(candidates(line, NAMES), ())
+
+
+class PathTests(SynchronousTestCase):
+    """``path_typed``."""
+
+    def test_a_path_is_what_stands_where_one_belongs(self) -> None:
+        typed = {"/file ": "", "/file  a b": "a b", "/FILE ~/x": "~/x", "/save 3 d/": "d/"}
+        for line, path in typed.items():
+            self.assertEqual(path_typed(line), path)
+
+    def test_elsewhere_there_is_none(self) -> None:
+        for line in ("", "file x", "/file", "/to x", "/save", "/save 3", "/save  x", "//file x"):
+            self.assertIsNone(path_typed(line))
 
 
 class ManualTests(SynchronousTestCase):

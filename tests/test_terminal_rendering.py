@@ -11,10 +11,13 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from imd.terminal.rendering import (
     Shown,
+    amount,
+    bar,
     content,
     device_lines,
     friend_lines,
     json_line,
+    passed,
     spoken,
     status_line,
     wrapped,
@@ -70,10 +73,30 @@ class ContentTests(SynchronousTestCase):
     def test_whatever_came_is_something_to_show(self) -> None:
         self.assertEqual(content("text", {"text": "hi"}), "hi")
         self.assertEqual(content("text", {"text": 5}), "")
-        self.assertEqual(content("file", {"name": "a.pdf", "size": 3}), "[file a.pdf, 3 bytes]")
-        file = {"name": "a", "size": 3, "text": "look"}
-        self.assertEqual(content("file", file), "[file a, 3 bytes] look")
+        file = {"name": "a.pdf", "size": 3, "mime": "application/pdf", "text": "look"}
+        self.assertEqual(content("file", file), "[file a.pdf, 3 bytes, application/pdf] look")
+        self.assertEqual(content("file", {"name": 1}, 7), "[file 7: 1, ? bytes, ?]")
         self.assertEqual(content("dance", {}), "[dance: this version cannot show it]")
+
+
+class FileTests(SynchronousTestCase):
+    """``amount``, ``passed`` and ``bar``."""
+
+    def test_sizes_are_for_people(self) -> None:
+        sizes = (0, 999, 1000, 123_456, 5_000_000, 10**12, 10**16, "x")
+        shown = ["0 bytes", "999 bytes", "1.0 kB", "123.5 kB", "5.0 MB", "1.0 TB", "10000.0 TB"]
+        self.assertEqual([amount(size) for size in sizes], [*shown, "? bytes"])
+
+    def test_progress_is_told_and_empty_files_are_done(self) -> None:
+        self.assertEqual(passed("a\x1b", 50, 200), r"a\x1b 25 % of 200 bytes")
+        self.assertEqual(passed("a", 0, 0), "a 100 % of 0 bytes")
+        self.assertEqual(
+            bar("a", 100, 200, 80, len), f"a [{'#' * 10 + '.' * 10}] 50 % of 200 bytes"
+        )
+        self.assertEqual(bar("a", 0, 0, 80, len), f"a [{'#' * 20}] 100 % of 0 bytes")
+
+    def test_a_long_name_is_cut(self) -> None:
+        self.assertLessEqual(len(bar("a" * 300, 1, 2000, 80, len)), 80)
 
 
 class ListTests(SynchronousTestCase):
@@ -117,6 +140,8 @@ class StatusTests(SynchronousTestCase):
             "online │ al → bob │ last message: ✓ │ 2 waiting to be sent"
             " │ unread: carol 99+, dave 1",
         )
+        moving = status_line("ready", "al", "", "", 0, {}, ["a 5 % of 9 bytes"])
+        self.assertEqual(moving, "online │ al │ a 5 % of 9 bytes")
 
 
 class JsonTests(SynchronousTestCase):

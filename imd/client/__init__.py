@@ -12,12 +12,21 @@ What it guarantees is in ``Client``; how, in ``imd.client.rules``.
 """
 
 from imd.client.client import Client
-from imd.client.errors import ClientError, Damaged, Disconnected, LoginFailed, Refused, StoreError
+from imd.client.errors import (
+    Changed,
+    ClientError,
+    Damaged,
+    Disconnected,
+    LoginFailed,
+    Refused,
+    StoreError,
+)
 from imd.client.running import run
 from imd.client.store import ClientStore, MemoryStore, SqliteStore
 from imd.client.values import Conversation, Message, Peer, Sent
 
 __all__ = (
+    "Changed",
     "Client",
     "ClientError",
     "ClientStore",

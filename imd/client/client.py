@@ -17,6 +17,7 @@ from imd.client import effects, system
 from imd.client.connection import endpoint_of
 from imd.client.conversations import Repair, received
 from imd.client.errors import Disconnected, Refused
+from imd.client.exchange import Exchange
 from imd.client.files import Files
 from imd.client.friends import Friends
 from imd.client.inbox import Inbox, call_back
@@ -96,9 +97,8 @@ class Client:
         #: ``new``, ``connecting``, ``ready``, ``waiting`` (to connect again) or ``stopped``.
         self.state = "new"
         self.friends = Friends(self)
-        self.files = Files(
-            self, url, around.endpoint, reactor, lambda: self._link.rules.token, chance
-        )
+        exchange = Exchange(url, around.endpoint, reactor, lambda: self._link.rules.token, chance)
+        self.files = Files(self, exchange, lambda: self._link.file_bytes)
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._inbox = Inbox(self._wanted, self._handled)
         self._sends: dict[str, list[Deferred[Sent]]] = {}
@@ -245,6 +245,11 @@ class Client:
     def conversations(self) -> Mapping[int, Conversation]:
         """All my conversations by id, with their members and cursors; to be read only."""
         return self._link.rules.conversations
+
+    @property
+    def file_bytes(self) -> int:
+        """The most bytes of a file that the server takes; 0 before it was reached."""
+        return self._link.file_bytes
 
     @property
     def pending(self) -> int:

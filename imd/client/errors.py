@@ -5,6 +5,7 @@
 - ``Disconnected``: a request was not answered because the connection ended, or the client
   was stopped.  A message that was being sent is not lost by that: it stays in the outbox.
 - ``Damaged``: the bytes of a file are not those that were sent.
+- ``Changed``: a file was written to while it was sent.
 - ``StoreError``: the client's own file cannot be used.
 """
 
@@ -42,6 +43,10 @@ class Disconnected(ClientError):
 
 class Damaged(ClientError):
     """A file has other bytes than its message says."""
+
+
+class Changed(ClientError):
+    """A file was written to while it was sent, so that nobody can say what was sent."""
 
 
 class StoreError(ClientError):

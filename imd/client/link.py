@@ -123,6 +123,11 @@ class Link:
         """Seconds of the reactor's clock."""
         return float(self._clock.seconds())
 
+    @property
+    def file_bytes(self) -> int:
+        """The most bytes of a file that the server takes; 0 as long as it has not told."""
+        return self._limits.file_bytes
+
     # -- connecting
 
     def _connect(self) -> None:

@@ -6,6 +6,7 @@ import contextlib
 from typing import Any
 
 from imd.conformance import verbs
+from imd.conformance.delays import Delays, bound
 from imd.conformance.script import match
 from imd.conformance.server import Session
 from imd.conformance.stage import Stage
@@ -18,8 +19,8 @@ WITHIN = 5.0
 EARLY = 0.9
 #: Frames that may come at any time: passed over unless they are what is expected.
 PASSING = frozenset(("mark", "ping", "call", "history"))
-#: R9: a delay is drawn from 0 to min(LONGEST, BASE ** n).
-BASE, LONGEST = 1.7, 60.0
+#: Real seconds that a machine may add to a delay of R9.
+LATE = 0.5
 
 
 def kind_of(frame: dict[str, Any]) -> str:
@@ -33,7 +34,6 @@ def in_time(stage: Stage, times: dict[str, float] | None, what: str) -> None:
     passed = (stage.pace.now() - stage.last) / stage.pace.scale
     if passed < after:
         raise Broken(f"{what} after {passed:.2f} s, which is too early")
-    stage.last = stage.pace.now()
 
 
 async def connect(
@@ -153,30 +153,15 @@ async def away(stage: Stage, seconds: float) -> None:
         raise Broken(f"the client connected after {passed:.2f} s")
 
 
-async def backoff(stage: Stage, rounds: int, losses: int) -> None:
-    """Lose the connection ``losses`` times before the client is admitted, again and again.
-
-    Every delay is at most the bound of R9; they spread, and they grow.
-    """
-    found: list[tuple[int, float]] = []
-    for _ in range(rounds):
-        for power in range(losses):
-            await verbs.drop(stage)
-            began = stage.last
-            await connect(stage, None, {"within": min(LONGEST, BASE**power)})
-            found.append((power, (stage.pace.now() - began) / stage.pace.scale))
-        await verbs.welcome(stage)
-        await verbs.heads(stage)
-        await report(stage, {"state": "ready"})
-    _judge(found)
-
-
-def _judge(found: list[tuple[int, float]]) -> None:
-    told = ", ".join(f"{seconds:.2f}" for _, seconds in found)
-    if not any(seconds < 0.5 * BASE**power for power, seconds in found):
-        raise Broken(f"delays without full jitter: {told} s")
-    if not any(seconds > 1.1 for power, seconds in found if power >= 2):
-        raise Broken(f"delays that do not grow: {told} s")
+async def backoff(stage: Stage) -> None:
+    """Lose the connection, and do not admit the client, until its delays are certain (R9)."""
+    delays = Delays(LATE / stage.pace.scale)
+    while not delays.certain:
+        await verbs.drop(stage)
+        await connect(stage, None, {"within": bound(delays.count)})
+        delays.add((stage.pace.now() - stage.last) / stage.pace.scale)
+        if delays.fault is not None:
+            raise Broken(delays.fault)
 
 
 async def shown(stage: Stage, conv: int, *seqs: int) -> None:

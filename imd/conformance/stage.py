@@ -49,7 +49,8 @@ class Stage:
         self.shown: dict[int, list[int]] = {}
         #: The client was told to start, and has not connected yet.
         self.starting = False
-        #: When the server, or the client as far as the scenario saw it, last did something.
+        #: When the server or the driver was last told to do something: whatever the client's
+        #: timers wait for began later, however late anybody is.
         self.last = 0.0
         self._store = tempfile.mkdtemp(prefix="imd-conformance-")
         self._listening: Any = None

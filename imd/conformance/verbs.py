@@ -167,6 +167,7 @@ async def crash(stage: Stage) -> None:
 
 async def client(stage: Stage, order: dict[str, Any]) -> None:
     """Tell the driver to do something."""
+    stage.last = stage.pace.now()
     stage.tell(order)
 
 

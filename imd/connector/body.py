@@ -7,7 +7,8 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 
 #: Bytes that wait before the socket is read no more.  What was read at once still comes in.
-ENOUGH = 131072
+#: Fewer make more, smaller pieces for the store, each of which takes a way to a thread and back.
+ENOUGH = 262144
 
 
 class Source(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from msgspec import Struct
@@ -15,6 +15,7 @@ from zope.interface import implementer
 
 from imd import wire
 from imd.accounts import Accounts
+from imd.connector.admin import AdminPort
 from imd.connector.answers import (
     HEADERS,
     RETRY_AFTER,
@@ -32,6 +33,9 @@ from imd.connector.pages import Page, serve
 from imd.errors import Code, Refusal, Unavailable
 from imd.methods import METHODS, LoggedIn
 from imd.tasks import spawn
+
+#: Carries a method out, with its parameters in JSON.
+CarryOut = Callable[[bytes], Awaitable[Struct]]
 
 _CLOSED = """<!doctype html>
 <html lang="en">
@@ -65,9 +69,11 @@ class Front(Resource):
         crowded: Callable[[str], bool],
         pages: Mapping[bytes, Page],
         files: FilesPort,
+        admin: AdminPort,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._files = files
+        self._admin = admin
         self._accounts = accounts
         self._websocket = websocket
         self._ready = ready
@@ -101,14 +107,22 @@ class Front(Resource):
             return self._probes[request.path](request)
         if request.path.startswith(PREFIX):
             return self._files.render(request)
-        method = request.path.removeprefix(b"/v1/").decode("latin-1")
-        if not request.path.startswith(b"/v1/") or method not in METHODS:
-            raise Answer(404, Refusal(Code.NOT_FOUND, "there is nothing here"))
+        carry_out = self._method(request)
         require(request, b"POST")
         gone: list[Any] = []
         request.notifyFinish().addErrback(gone.append)
-        spawn(self._serve(request, method, gone), self._log, "HTTP request")
+        spawn(self._serve(request, carry_out, gone), self._log, "HTTP request")
         return NOT_DONE_YET
+
+    def _method(self, request: Request) -> CarryOut:
+        """What carries out the method that the path names."""
+        order = self._admin.order(request.path)
+        if order is not None:
+            return lambda params: self._admin.call(request, order, params)
+        method = request.path.removeprefix(b"/v1/").decode("latin-1")
+        if not request.path.startswith(b"/v1/") or method not in METHODS:
+            raise Answer(404, Refusal(Code.NOT_FOUND, "there is nothing here"))
+        return lambda params: self._call_method(request, method, params)
 
     # -- probes
 
@@ -126,9 +140,9 @@ class Front(Resource):
 
     # -- methods
 
-    async def _serve(self, request: Request, method: str, gone: list[Any]) -> None:
+    async def _serve(self, request: Request, carry_out: CarryOut, gone: list[Any]) -> None:
         try:
-            result = await self._call(request, method)
+            result = await self._call(request, carry_out)
             body = wire.encode(result)
             request.setHeader(b"Content-Type", b"application/json")
             if gone and isinstance(result, LoggedIn):
@@ -140,13 +154,15 @@ class Front(Resource):
             request.write(body)
             request.finish()
 
-    async def _call(self, request: Request, method: str) -> Struct:
+    async def _call_method(self, request: Request, method: str, params: bytes) -> Struct:
+        me = None
+        if not METHODS[method].public:
+            me = await self._accounts.authenticate(bearer(request))
+        return await self._accounts.call(me, method, params, address(request))
+
+    async def _call(self, request: Request, carry_out: CarryOut) -> Struct:
         try:
-            params = _params(request)
-            me = None
-            if not METHODS[method].public:
-                me = await self._accounts.authenticate(bearer(request))
-            return await self._accounts.call(me, method, params, address(request))
+            return await carry_out(_params(request))
         except Refusal as refusal:
             raise refused(refusal) from None
         except Unavailable as error:
@@ -154,7 +170,7 @@ class Front(Resource):
         except Answer:
             raise
         except Exception:
-            self._log.failure("{method} failed", method=method)
+            self._log.failure("{path} failed", path=request.path.decode("latin-1"))
             raise defect() from None
 
 

@@ -153,6 +153,9 @@ class AccountStorage(Protocol):
     async def set_disabled(self, user: int, disabled: bool) -> None:
         """Lock an account out, or let it in again; its devices stay."""
 
+    async def users(self, after: str, limit: int) -> tuple[User, ...]:
+        """Up to ``limit`` accounts whose names come after ``after``, by bytes of names."""
+
     async def add_device(
         self,
         device: Device,
@@ -253,3 +256,8 @@ class Storage(MessageStorage, AccountStorage, FriendStorage, FileStorage, Protoc
 
     async def ping(self) -> None:
         """Prove that the engine answers."""
+
+    async def touched(self) -> bool:
+        """Whether another process has written since this was asked last.  False where a ``Feed``
+        tells what others write.
+        """

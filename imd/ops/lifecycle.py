@@ -109,9 +109,8 @@ class Listener(Service):
         super().privilegedStartService()  # type: ignore[no-untyped-call]
         try:
             endpoint = self._endpoint()
-        except Exception as error:
-            # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
-            fail(ConfigError(self._key, f"{self._description}: {endpoint_fault(error)}"))
+        except ConfigError as error:
+            fail(error)
         outcome: list[Any] = []
         endpoint.listen(self._factory).addBoth(outcome.append)
         if outcome and isinstance(outcome[0], Failure):
@@ -130,7 +129,23 @@ class Listener(Service):
         if self._tls is not None:
             self._tls.renew()
 
+    def check(self) -> None:
+        """Read the string and the files that it names.  Raises ``ConfigError``.
+
+        Sockets of the service manager are there for the daemon alone, so nothing is said of them.
+        """
+        if not is_inherited(self._description):
+            self._endpoint()
+
     def _endpoint(self) -> IStreamServerEndpoint:
+        try:
+            return self._made()
+        except Exception as error:
+            # Whatever kind of endpoint it is, and whatever it misses: a file, a number, a name.
+            text = f"{self._description}: {endpoint_fault(error)}"
+            raise ConfigError(self._key, text) from None
+
+    def _made(self) -> IStreamServerEndpoint:
         if not self._description.startswith("ssl:"):
             endpoint: IStreamServerEndpoint = serverFromString(self._reactor, self._description)
             return endpoint

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from imd.errors import STATUS, Code
 from imd.methods import METHODS, Method
+from imd.orders import ORDERS
 from imd.schema.components import Schema, components, ref, result
 from imd.schema.files import files
 from imd.version import __version__
@@ -36,26 +37,31 @@ class Failed(Struct, frozen=True):
 
 def document() -> dict[str, Any]:
     """The whole document."""
-    types = [t for m in METHODS.values() for t in (m.params, m.result)]
+    every = [*METHODS.values(), *ORDERS.values()]
+    types = [t for m in every for t in (m.params, m.result)]
     return {
         "openapi": "3.1.0",
         "info": {"title": "imd", "version": __version__, "description": _DESCRIPTION},
         "servers": [{"url": "/"}],
-        "tags": [{"name": name} for name in sorted({_tag(method) for method in METHODS})],
+        "tags": [{"name": name} for name in sorted({"admin", *map(_tag, METHODS)})],
         "paths": {f"/v1/{name}": {"post": _post(name, m)} for name, m in METHODS.items()}
+        | {f"/v1/admin/{name}": {"post": _order(name, m)} for name, m in ORDERS.items()}
         | {"/v1/files/{file}": files()}
         | _PAGES,
         "components": {
             "schemas": components([*types, Failed]),
             "responses": {_name(status): _failure(status, codes) for status, codes in _CODES},
             "securitySchemes": {
-                "bearer": {"type": "http", "scheme": "bearer", "description": _BEARER}
+                "bearer": {"type": "http", "scheme": "bearer", "description": _BEARER},
+                "admin": {"type": "http", "scheme": "bearer", "description": _ADMIN},
             },
         },
     }
 
 
 _BEARER = "The token of a device, from `account.register`, `account.login` or a `welcome` frame."
+
+_ADMIN = "The secret in the file that `admin-token-file` names; without one all of it is 404."
 
 
 def _codes() -> list[tuple[int, list[Code]]]:
@@ -86,6 +92,14 @@ def _post(name: str, method: Method) -> Schema:
             "200": {"description": "Done.", "content": _json(result(method))},
             **{str(status): ref(_name(status), "responses") for status, _ in _CODES},
         },
+    }
+
+
+def _order(name: str, order: Method) -> Schema:
+    return _post(name, order) | {
+        "operationId": f"admin.{name}",
+        "tags": ["admin"],
+        "security": [{"admin": []}],
     }
 
 

@@ -77,6 +77,23 @@ def open_database(directory: Path, new_epoch: Callable[[], str]) -> sqlite3.Conn
     return db
 
 
+def join_database(directory: Path) -> sqlite3.Connection:
+    """Open a database for writing beside another process; it has to have today's schema."""
+    path = directory / NAME
+    if not path.exists():
+        raise ConfigError("data", f"there is no {path}; start the server once")
+    try:
+        db = connect(path)
+        (version,) = db.execute("PRAGMA user_version").fetchone()
+    except sqlite3.Error as error:
+        raise _refusal("open", path, error) from None
+    if version != len(schema()):
+        db.close()
+        found = f"{path} has schema {version}, this imd knows {len(schema())}"
+        raise ConfigError("data", f"{found}; start the server of this version once")
+    return db
+
+
 def _refusal(verb: str, path: Path, error: Exception) -> ConfigError:
     is_damaged = getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGED
     advice = f"; {_RESCUE}" if is_damaged else ""

@@ -106,6 +106,10 @@ class PostgresStorage:
         """See ``Storage``."""
         await self._shared.run(lambda db: db.query("SELECT 1"))
 
+    async def touched(self) -> bool:
+        """See ``Storage``."""
+        return False
+
     # -- messages
 
     async def append(self, batch: Sequence[NewMessage], at: int) -> AppendResult:
@@ -195,6 +199,10 @@ class PostgresStorage:
     async def set_disabled(self, user: int, disabled: bool) -> None:
         """See ``AccountStorage``."""
         await self._transact(lambda db: accounts.set_disabled(db, user, disabled))
+
+    async def users(self, after: str, limit: int) -> tuple[User, ...]:
+        """See ``AccountStorage``."""
+        return await self._shared.run(lambda db: accounts.users(db, after, limit))
 
     async def add_device(
         self,

@@ -118,6 +118,15 @@ async def set_disabled(db: Connection, user: int, disabled: bool) -> None:
     await tell(db, [user])
 
 
+async def users(db: Connection, after: str, limit: int) -> tuple[User, ...]:
+    """See ``AccountStorage.users``."""
+    rows = await db.query(
+        f"SELECT {USER} FROM account WHERE name > %s ORDER BY name LIMIT %s",  # noqa: S608
+        (after, limit),
+    )
+    return tuple(User(*row) for row in rows)
+
+
 async def add_device(
     db: Connection,
     device: Device,

@@ -18,7 +18,7 @@ from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity,
 from imd.storage import sqlite_accounts as accounts
 from imd.storage import sqlite_files as files
 from imd.storage import sqlite_friends, sqlite_messages, sqlite_reads
-from imd.storage.database import NAME, Lock, connect, open_database, seal
+from imd.storage.database import NAME, Lock, connect, join_database, open_database, seal
 from imd.storage.jobs import InlineJobs, Jobs, ThreadJobs
 
 #: Makes the place where the work on a connection is done; the string begins a transaction.
@@ -29,13 +29,14 @@ class SqliteStorage:
     """``imd.interfaces.storage.Storage`` over ``DIRECTORY/imd.sqlite3``."""
 
     def __init__(
-        self, lock: Lock, writer: Jobs, reader: Jobs, epoch: str, seal: Callable[[], None]
+        self, lock: Lock | None, writer: Jobs, reader: Jobs, epoch: str, seal: Callable[[], None]
     ) -> None:
         self._lock = lock
         self._seal = seal
         self._writer = writer
         self._reader = reader
         self._epoch = epoch
+        self._version: int | None = None
 
     @classmethod
     def open(
@@ -52,6 +53,17 @@ class SqliteStorage:
         reading = connect(directory / NAME, reading=True)
         writer, reader = jobs(db, "BEGIN IMMEDIATE"), jobs(reading, "BEGIN")
         return cls(lock, writer, reader, epoch, lambda: seal(directory, epoch, new_epoch()))
+
+    @classmethod
+    def join(cls, directory: Path, *, jobs: MakeJobs = InlineJobs) -> SqliteStorage:
+        """Open a database that is there, beside the server that perhaps runs on it.
+
+        Blocks; raises ``ConfigError`` if there is none, or one of another version.
+        """
+        db = join_database(directory)
+        epoch, _ = sqlite_messages.token(db)
+        reading = connect(directory / NAME, reading=True)
+        return cls(None, jobs(db, "BEGIN IMMEDIATE"), jobs(reading, "BEGIN"), epoch, lambda: None)
 
     @classmethod
     def open_threaded(
@@ -73,11 +85,21 @@ class SqliteStorage:
         try:
             self._seal()
         finally:
-            self._lock.release()
+            if self._lock is not None:
+                self._lock.release()
 
     async def ping(self) -> None:
         """See ``Storage``."""
         await self._reader.run(lambda db: db.execute("SELECT 1").fetchone())
+
+    async def touched(self) -> bool:
+        """See ``Storage``.  Only what other connections commit changes the number: the one that
+        writes here does not count itself, and the other one reads.
+        """
+        query = "PRAGMA data_version"
+        ((number,),) = await self._writer.run(lambda db: db.execute(query).fetchall())
+        before, self._version = self._version, number
+        return before not in (None, number)
 
     # -- messages
 
@@ -159,6 +181,10 @@ class SqliteStorage:
     async def set_disabled(self, user: int, disabled: bool) -> None:
         """See ``AccountStorage``."""
         await self._writer.run(lambda db: accounts.set_disabled(db, user, disabled))
+
+    async def users(self, after: str, limit: int) -> tuple[User, ...]:
+        """See ``AccountStorage``."""
+        return await self._reader.run(lambda db: accounts.users(db, after, limit))
 
     async def add_device(
         self,

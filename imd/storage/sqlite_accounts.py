@@ -86,6 +86,15 @@ def set_disabled(db: sqlite3.Connection, user: int, disabled: bool) -> None:
     db.execute("UPDATE user SET disabled = ? WHERE id = ?", (disabled, user))
 
 
+def users(db: sqlite3.Connection, after: str, limit: int) -> tuple[User, ...]:
+    """See ``AccountStorage.users``."""
+    rows = db.execute(
+        f"SELECT {_USER} FROM user WHERE name > ? ORDER BY name LIMIT ?",  # noqa: S608
+        (after, limit),
+    )
+    return tuple(_user(row) for row in rows)
+
+
 def add_device(
     db: sqlite3.Connection,
     device: Device,

@@ -47,6 +47,21 @@ async def _history(talk: Talk, argument: str) -> None:
     talk.show_messages(rows)
 
 
+async def _file(talk: Talk, path: str) -> None:
+    conversation = talk.receiver()
+    if not talk.screen.painted:
+        talk.note(f"sending {path}")
+    body = await talk.transfers.send(path)
+    talk.post(conversation, body)
+
+
+async def _save(talk: Talk, argument: str) -> None:
+    number, _, where = argument.partition(" ")
+    body = talk.transfers.body(grammar.number(number, 0, 2**31))
+    saved = await talk.transfers.save(body, where.strip() or ".")
+    talk.note(f"{body.name} was saved as {saved}")
+
+
 async def _friends(talk: Talk, argument: str) -> None:
     items = await talk.client.friends.list()
     talk.list(friend_lines(items, talk.unread()))
@@ -132,6 +147,8 @@ async def _quit(talk: Talk, argument: str) -> None:
 ACTS: Mapping[str, Act] = {
     "to": _to,
     "history": _history,
+    "file": _file,
+    "save": _save,
     "friends": _friends,
     "who": _who,
     "add": _add,

@@ -11,9 +11,9 @@ class Exit(IntEnum):
     OK = 0
     #: The command line cannot be understood.
     USAGE = 64
-    #: The message is empty, too long, or not UTF-8.
+    #: The message is empty, too long, or not UTF-8; a file is too large.
     DATA = 65
-    #: The file with the password cannot be read.
+    #: A file cannot be read: the one with the password, or one to be sent.
     NO_INPUT = 66
     #: There is no conversation with that user: not a friend, or nobody.
     NO_USER = 67
@@ -21,9 +21,10 @@ class Exit(IntEnum):
     UNAVAILABLE = 69
     #: The state on this machine cannot be created, read or written.
     STATE = 73
-    #: The output cannot be written.
+    #: The output cannot be written, or a file not be saved.
     OUTPUT = 74
-    #: Not yet: no receipt in time, interrupted, or another process uses the same state.
+    #: Not yet: no receipt in time, interrupted, another process uses the same state, or the
+    #: server has no room for a file now.
     TEMPORARY = 75
     #: The server said no: to the login, or to the message.
     REFUSED = 77

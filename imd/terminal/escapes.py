@@ -22,7 +22,7 @@ MARKS = 4
 
 def visible(text: str) -> str:
     """``text`` on one line, with nothing in it that a terminal would obey; tabs become spaces."""
-    return _SUSPECT.sub(_shown, _thinned(text.replace("\t", "    ")))
+    return _SUSPECT.sub(_shown, thinned(text.replace("\t", "    ")))
 
 
 def _shown(match: re.Match[str]) -> str:
@@ -40,7 +40,8 @@ def escape(character: str) -> str:
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
-def _thinned(text: str) -> str:
+def thinned(text: str) -> str:
+    """``text`` without marks that would pile up: ``MARKS`` above one another are left."""
     if text.isascii():
         return text
     kept, run = [], 0

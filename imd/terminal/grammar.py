@@ -16,6 +16,8 @@ class Command(Struct, frozen=True):
     online: bool = False
     #: Its argument is a name, which may be completed.
     name: bool = False
+    #: Its last argument is a path, which may be completed.
+    path: bool = False
     #: It asks for something more before it is done.
     asks: bool = False
 
@@ -23,6 +25,8 @@ class Command(Struct, frozen=True):
 COMMANDS = {
     "to": Command("NAME", "open the conversation with NAME", name=True),
     "history": Command("[N]", "show N older messages (20)", online=True),
+    "file": Command("PATH", "send a file to whoever is open", online=True, path=True),
+    "save": Command("ID [PATH]", "save file ID: here, or as PATH", online=True, path=True),
     "friends": Command("", "your friends and requests, and what is unread", online=True),
     "who": Command("NAME", "what is known about NAME", online=True, name=True),
     "add": Command("NAME [NOTE]", "ask for friendship", online=True, name=True),
@@ -100,6 +104,18 @@ def candidates(line: str, names: Iterable[str]) -> Sequence[str]:
     if command is None or not command.name or " " in rest:
         return ()
     return sorted(name for name in names if name.startswith(rest.lower()))
+
+
+def path_typed(line: str) -> str | None:
+    """The path that is being typed at the end of a line; None if there is none."""
+    word, blank, rest = line[1:].partition(" ")
+    command = COMMANDS.get(word.lower()) if line.startswith("/") and blank else None
+    if command is None or not command.path:
+        return None
+    if command.takes == "PATH":
+        return rest.lstrip()
+    number, blank, path = rest.lstrip().partition(" ")
+    return path.lstrip() if number and blank else None
 
 
 def manual() -> Sequence[str]:

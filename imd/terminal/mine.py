@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from imd.client import Client, Message, Refused, Sent
 from imd.terminal.rendering import content
+from imd.wire import FileBody
 
 
 class Mine(Struct):
@@ -20,6 +21,8 @@ class Mine(Struct):
     text: str
     at: int
     seq: int = 0
+    #: What it carries, if it is no text.
+    file: FileBody | None = None
 
 
 class Outgoing:
@@ -47,7 +50,10 @@ class Outgoing:
     def send(self, mine: Mine) -> None:
         """Send ``mine``; what is in the outbox already, under the same id, is only followed."""
         self._pending[mine.id] = self._last[mine.conversation] = mine
-        sending = self._client.send(mine.conversation, mine.text, id=mine.id)
+        if mine.file is None:
+            sending = self._client.send(mine.conversation, mine.text, id=mine.id)
+        else:
+            sending = self._client.send_file(mine.conversation, mine.file, id=mine.id)
         sending.addCallbacks(self._sent, self._not_sent, errbackArgs=(mine,))
         self._changed()
 

@@ -16,6 +16,7 @@ PLAIN_TICKS = {"pending": "(pending)", "sent": "(sent)", "delivered": "(delivere
 PLAIN_TICKS |= {"read": "(read)"}
 #: What a person sees of the states of a client.
 STATES = {"new": "starting", "ready": "online", "waiting": "offline, trying again"}
+_UNITS = ("kB", "MB", "GB", "TB")
 #: Above this, the number of unread messages is only "many".
 MANY = 99
 
@@ -66,16 +67,42 @@ def _fitting(text: str, width: int, cells: Callable[[str], int]) -> int:
     return fit
 
 
-def content(kind: str, body: Mapping[str, Any]) -> str:
-    """What to show of a message's body, whatever it is."""
+def content(kind: str, body: Mapping[str, Any], number: int | None = None) -> str:
+    """What to show of a message's body, whatever it is; ``number`` is what a file is called by."""
     text = body.get("text", "")
     text = text if isinstance(text, str) else ""
     if kind == "text":
         return text
     if kind == "file":
-        note = f"[file {body.get('name', '')}, {body.get('size', '?')} bytes]"
-        return f"{note} {text}".rstrip()
+        file = "file" if number is None else f"file {number}:"
+        parts = (f"{file} {body.get('name', '')}", amount(body.get("size")), body.get("mime", "?"))
+        return f"[{', '.join(map(str, parts))}] {text}".rstrip()
     return f"[{kind}: this version cannot show it] {text}".rstrip()
+
+
+def amount(size: Any) -> str:
+    """A number of bytes."""
+    if not isinstance(size, int):
+        return "? bytes"
+    if size < 1000:
+        return f"{size} bytes"
+    power = min((len(str(size)) - 1) // 3, len(_UNITS))
+    return f"{size / 1000**power:.1f} {_UNITS[power - 1]}"
+
+
+def passed(name: str, done: int, size: int) -> str:
+    """How far a file has come."""
+    share = 100 * done // size if size else 100
+    return f"{visible(name)} {share} % of {amount(size)}"
+
+
+def bar(name: str, done: int, size: int, width: int, cells: Callable[[str], int]) -> str:
+    """How far a file has come, in one line no wider than ``width`` cells."""
+    length = 20
+    full = length * done // size if size else length
+    end = f" [{'#' * full}{'.' * (length - full)}] {passed('', done, size).lstrip()}"
+    row = wrapped(visible(name), max(width - cells(end) - 1, 8), cells)[0]
+    return row + end
 
 
 def friend_lines(items: Iterable[Mapping[str, Any]], unread: Mapping[str, int]) -> Sequence[str]:
@@ -116,7 +143,13 @@ def counted(count: int) -> str:
 
 
 def status_line(
-    state: str, me: str, other: str, ticks: str, pending: int, unread: Mapping[str, int]
+    state: str,
+    me: str,
+    other: str,
+    ticks: str,
+    pending: int,
+    unread: Mapping[str, int],
+    moving: Sequence[str] = (),
 ) -> str:
     """The line at the bottom: connection, whom I talk to, how far my last message got."""
     parts = [f"{STATES.get(state, state)}"]
@@ -125,6 +158,7 @@ def status_line(
         parts.append(f"last message: {ticks}")
     if pending:
         parts.append(f"{pending} waiting to be sent")
+    parts += moving
     if unread:
         names = (f"{visible(name)} {counted(count)}" for name, count in sorted(unread.items()))
         parts.append("unread: " + ", ".join(names))

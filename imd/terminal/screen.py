@@ -259,4 +259,5 @@ class _Completer(Completer):
         line = document.text_before_cursor
         word = line.rpartition(" ")[2]
         for candidate in self._candidates(line):
-            yield Completion(candidate + " ", start_position=-len(word), display=candidate)
+            end = "" if candidate.endswith("/") else " "
+            yield Completion(candidate + end, start_position=-len(word), display=candidate)

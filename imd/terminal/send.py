@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from imd.client import Client, ClientError, Sent
 from imd.client.system import new_id
 from imd.tasks import spawn
+from imd.terminal.attach import Attachment, Carrier, attachments, earlier_file
 from imd.terminal.codes import Ending, Exit
 from imd.terminal.options import Parser, access, add_access, seconds
 from imd.terminal.running import guarded, log_to, place_of, report_kept, run_client
@@ -35,6 +36,7 @@ class Task(Struct, frozen=True):
 
     to: str
     text: str | None
+    files: tuple[Attachment, ...]
     lines: bool
     id: str | None
     stage: str
@@ -65,9 +67,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("to", metavar="TO", help="the name of the friend")
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the text; standard input if -")
+    parser.add_argument(
+        "--file",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="send FILE, standard input if -; again for more; TEXT goes with the first",
+    )
+    parser.add_argument("--name", help="what the one FILE is called at the other end")
     parser.add_argument("--lines", action="store_true", help="each line of the input is a message")
     parser.add_argument("--wait", choices=STAGES, default="sent", help="for which receipt (sent)")
-    parser.add_argument("--timeout", type=seconds, default=30.0, help="seconds to wait (30)")
+    parser.add_argument(
+        "--timeout",
+        type=seconds,
+        default=30.0,
+        help="seconds to wait; of a file, for it to move (30)",
+    )
     parser.add_argument(
         "--id", type=_uuid, metavar="UUID", help="run again with the same, it is one message only"
     )
@@ -83,14 +98,17 @@ def _uuid(text: str) -> str:
 
 
 def _task(given: argparse.Namespace) -> Task:
+    files = attachments(given.file, given.name, given.text)
+    if files and given.lines:
+        raise Ending(Exit.USAGE, "--lines: each line is a message, and no file goes with it")
     text = None if given.text in (None, "-") else _decoded(os.fsencode(given.text))
-    if text is None and not given.lines:
+    if text is None and not given.lines and not (files and given.text is None):
         text = _decoded(sys.stdin.buffer.read()).rstrip("\n")
     if text is not None and given.lines:
         raise Ending(Exit.USAGE, "--lines reads standard input; it takes no TEXT")
     if text is not None and not text.strip():
         raise Ending(Exit.DATA, "the message is empty")
-    return Task(given.to.lower(), text, given.lines, given.id, given.wait, given.timeout)
+    return Task(given.to.lower(), text, files, given.lines, given.id, given.wait, given.timeout)
 
 
 def _decoded(data: bytes) -> str:
@@ -117,7 +135,9 @@ class Delivery:
         """Send everything; raises ``Ending``."""
         report_kept(self._client)
         conversation = await self._conversation()
-        if self._task.text is not None:
+        if self._task.files:
+            await self._files(conversation)
+        elif self._task.text is not None:
             await self._one(conversation, self._task.text, self._task.id)
         else:
             await self._stream(conversation)
@@ -132,6 +152,19 @@ class Delivery:
         if known is None:
             raise Ending(Exit.NO_USER, f"{self._task.to} is not a friend of {self._client.name}")
         return known
+
+    async def _files(self, conversation: int) -> None:
+        """One after the other; the first that does not go ends it."""
+        await self._in_time(self._client.ready(), "")
+        carrier, caption = Carrier(self._client, self._task.seconds), self._task.text
+        for number, given in enumerate(self._task.files):
+            id = (self._id(number) if number else self._task.id) or new_id()
+            earlier = earlier_file(self._client, conversation, id)
+            body = await carrier.bring(given, caption, earlier)
+            sending = self._client.send_file(conversation, body, id=id)
+            waiting = Deferred.fromCoroutine(self._arrive(sending))
+            await self._in_time(waiting, f" (id {id})")
+            caption = None
 
     async def _stream(self, conversation: int) -> None:
         reader, number, lines = Worker(self._clock), 0, Lines(sys.stdin.fileno())

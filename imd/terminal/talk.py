@@ -7,19 +7,24 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
+from msgspec import to_builtins
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from imd.client import Client, Disconnected, LoginFailed, Message, Refused
 from imd.client.system import new_id
+from imd.decoding import BadValue, decode_file
 from imd.tasks import sleep, spawn
 from imd.terminal import acts, grammar
 from imd.terminal.codes import Exit
 from imd.terminal.escapes import visible
 from imd.terminal.grammar import COMMANDS, Misread
 from imd.terminal.mine import Mine, Outgoing
+from imd.terminal.paths import path_candidates
 from imd.terminal.rendering import MANY, Shown, content, counted, spoken, status_line
 from imd.terminal.screen import Screen
+from imd.terminal.transfers import Transfers
+from imd.wire import FileBody
 
 #: Messages shown when a conversation is opened.
 PAGE = 20
@@ -51,6 +56,7 @@ class Talk:
         self._unread: dict[int, int] = {}
         self._names: set[str] = set()
         self._asked: set[str] = set()
+        self.transfers = Transfers(client, lambda: self.screen.refresh())
         self._mine = Outgoing(client, self._changed, self._refused)
         #: Ids of messages that this run has shown when they were typed.
         self._typed: set[str] = set()
@@ -112,6 +118,7 @@ class Talk:
 
     async def _leave(self) -> None:
         """Give what is pending a moment; the rest goes out at the next start."""
+        self.transfers.stop()
         clock = self.client.reactor
         end = clock.seconds() + (PATIENT if self.screen.patient else HURRIED)
         while self.client.pending and self.client.state == "ready" and clock.seconds() < end:
@@ -144,14 +151,33 @@ class Talk:
 
     def _say(self, text: str) -> None:
         """Send a text to the open conversation; it is kept before this returns to the reactor."""
+        text = text.encode("utf-8", "replace").decode()
+        self._send(Mine(new_id(), self.receiver(), text, int(time.time() * 1000)))
+
+    def receiver(self) -> int:
+        """The conversation that is open; raises ``Misread`` if none is."""
         if self.open is None:
             raise Misread("to whom? /to NAME")
-        text = text.encode("utf-8", "replace").decode()
-        mine = Mine(new_id(), self.open, text, int(time.time() * 1000))
+        return self.open
+
+    def post(self, conversation: int, file: FileBody) -> None:
+        """Send a file that was uploaded, although another conversation may be open by now."""
+        text = content("file", to_builtins(file), self.transfers.number(file))
+        self._send(Mine(new_id(), conversation, text, int(time.time() * 1000), file=file))
+
+    def _send(self, mine: Mine) -> None:
         self._typed.add(mine.id)
         self._mine.send(mine)
-        if self.open not in self._opening:
-            self._show(self._shown(mine.at, "me", text))
+        if mine.conversation == self.open and self.open not in self._opening:
+            self._show(self._shown(mine.at, "me", mine.text))
+
+    def _content(self, message: Message) -> str:
+        """What to show of a message; a file can be named by its number from then on."""
+        number = None
+        if message.kind == "file":
+            with suppress(BadValue):
+                number = self.transfers.number(decode_file(message.body))
+        return content(message.kind, message.content, number)
 
     def _refused(self, mine: Mine, error: Refused) -> None:
         name = self.name_of(mine.conversation)
@@ -204,7 +230,7 @@ class Talk:
             mine = message.sender == self.client.me
             name = "me" if mine else self.name_of(message.conversation, message.sender)
             stage = self.client.status(message) if mine and not live else ""
-            text = content(message.kind, message.content)
+            text = self._content(message)
             self._show(self._shown(message.at, name, text, stage))
             seen = self.oldest.get(message.conversation, message.seq)
             self.oldest[message.conversation] = min(seen, message.seq)
@@ -258,7 +284,7 @@ class Talk:
             self._count(message.conversation)
             name = self.name_of(message.conversation)
             count = counted(self._unread[message.conversation])
-            text = _short(content(message.kind, message.content))
+            text = _short(self._content(message))
             self.note(f"{name} ({count} unread): {text}")
         self._changed()
 
@@ -335,11 +361,21 @@ class Talk:
         client = self.client
         me = client.name or self.user
         return status_line(
-            client.state, me, other, self._stage(), client.pending, dict(self.unread())
+            client.state,
+            me,
+            other,
+            self._stage(),
+            client.pending,
+            dict(self.unread()),
+            self.transfers.moving(),
         )
 
     def candidates(self, line: str) -> Sequence[str]:
         """See ``Sources``."""
+        path = grammar.path_typed(line)
+        if path is not None:
+            before = len(path) - len(path.rpartition(" ")[2])
+            return [each[before:] for each in path_candidates(path)]
         peers = {p.name for c in self.client.conversations.values() for p in c.peers}
         return grammar.candidates(line, self._names | peers)
 

@@ -15,8 +15,8 @@ from tests.browser.pages import WEB
 
 COMMAND = (sys.executable, "-m", "tests.browser.conformance_driver")
 ALL = scenarios()
-#: Delays are compared with each other, and a busy machine adds to each: they are longer.
-UNHURRIED = [scenario for scenario in ALL if scenario.name == "r9-backoff"]
+#: Many messages are handled in 200 ms of protocol time, which have to be long enough for that.
+UNHURRIED = [scenario for scenario in ALL if scenario.name == "r7-coalesced"]
 HURRIED = [scenario for scenario in ALL if scenario not in UNHURRIED]
 
 
@@ -38,11 +38,11 @@ async def test_imd_js_keeps_the_rule(kit: Kit, scenario: Scenario) -> None:
 
 
 @pytest.mark.limit(120)
-async def test_imd_js_keeps_rule_r9_backoff() -> None:
+async def test_imd_js_keeps_the_rule_of_marks() -> None:
     from twisted.internet import reactor
 
     (scenario,) = UNHURRIED
-    kit = Kit(reactor, COMMAND, scale=0.4, slack=15.0, static=WEB)
+    kit = Kit(reactor, COMMAND, scale=0.5, slack=15.0, static=WEB)
     try:
         assert (await kit.play(scenario)).faults == ()
     finally:

@@ -109,6 +109,16 @@ class UsersContract:
             assert await ids(storage) == [11]
         assert await storage.find_user(BOB) == User(BOB, name_of(BOB))
 
+    async def test_accounts_are_listed_by_name(self, storage: Storage) -> None:
+        for id, name in (1, "b"), (2, "a.b"), (3, "a-b"), (4, "a"), (5, "a_b"), (6, "0"):
+            await storage.create_user(id, name, "hash", NOW)
+        await storage.set_disabled(4, True)
+        found = await storage.users("", 9)
+        assert [user.name for user in found] == ["0", "a", "a-b", "a.b", "a_b", "b"]
+        assert found[1] == User(4, "a", disabled=True)
+        assert [user.name for user in await storage.users("a", 2)] == ["a-b", "a.b"]
+        assert await storage.users("b", 9) == ()
+
 
 class PasswordsContract:
     """Passwords, and what becomes of the devices."""

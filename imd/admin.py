@@ -1,0 +1,169 @@
+"""What an administrator may do with accounts: the methods of ``imd.orders``.
+
+The same code serves ``imd user`` beside the server and ``/v1/admin`` inside it.  Each order that
+changes something is one line in the log: who was meant and what was done, never a secret.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import Struct
+from twisted.logger import Logger
+
+from imd import names, orders
+from imd.decoding import BadValue, decode_strict
+from imd.errors import Code, Refusal
+from imd.interfaces.storage import AccountStorage
+from imd.logins import is_external
+from imd.model import User
+from imd.orders import ORDERS
+
+
+class Hasher(Protocol):
+    """Makes hashes of passwords."""
+
+    async def hash(self, password: str) -> str:
+        """The hash to store."""
+
+
+class Sources(Protocol):
+    """Where times and ids come from."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since the epoch."""
+
+    def new_id(self) -> int:
+        """A random id, 1 to 2**52 - 1."""
+
+
+class Admin:
+    """Carries orders out; ``evict`` ends those sessions of a user here that may not go on."""
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        storage: AccountStorage,
+        hasher: Hasher,
+        sources: Sources,
+        evict: Callable[[int], Awaitable[object]],
+    ) -> None:
+        self._storage = storage
+        self._hasher = hasher
+        self._sources = sources
+        self._evict = evict
+        self._orders: dict[str, Callable[[Any], Awaitable[Struct]]] = {
+            "user.add": self._add,
+            "user.get": self._get,
+            "user.list": self._list,
+            "user.disable": self._disable,
+            "user.enable": self._enable,
+            "user.passwd": self._set_password,
+            "user.sessions": self._sessions,
+            "user.revoke": self._revoke,
+        }
+
+    async def call(self, order: str, params: bytes, origin: str) -> Struct:
+        """Carry out an order of the table, with parameters in JSON.  Raises ``Refusal``.
+
+        ``origin`` says in the log where the order comes from.
+        """
+        decoder = _DECODERS.get(order)
+        if decoder is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such method")
+        try:
+            decoded = decode_strict(decoder, params)
+        except BadValue as error:
+            raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
+        outcome = "failed"
+        try:
+            result = await self._orders[order](decoded)
+            outcome = "done"
+        except Refusal as refusal:
+            outcome = f"refused: {refusal.code}"
+            raise
+        finally:
+            self._audit(order, getattr(decoded, "user", ""), origin, outcome)
+        return result
+
+    def _audit(self, order: str, name: str, origin: str, outcome: str) -> None:
+        text = "admin {order} {user} from {origin}: {outcome}"
+        self._log.info(text, order=order, user=ascii(name), origin=origin, outcome=outcome)
+
+    async def _named(self, name: str) -> User:
+        found = await self._storage.find_user(name.casefold())
+        if found is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such account")
+        return found
+
+    async def _add(self, params: orders.NewUser) -> Struct:
+        name = names.login_name(params.user)
+        if await self._storage.find_user(name) is not None:
+            raise Refusal(Code.EXISTS, "this name is taken")
+        stored = await self._hash(params.password)
+        sources = self._sources
+        made = await self._storage.create_user(sources.new_id(), name, stored, sources.now_ms())
+        return _known(made)
+
+    async def _hash(self, password: str) -> str:
+        names.password(password)
+        return await self._hasher.hash(password)
+
+    async def _get(self, params: orders.NamedUser) -> Struct:
+        return _known(await self._named(params.user))
+
+    async def _list(self, params: orders.UserPage) -> Struct:
+        found = await self._storage.users(params.after, params.limit + 1)
+        items = [_known(user) for user in found[: params.limit]]
+        return orders.KnownUsers(items, len(found) > params.limit)
+
+    async def _disable(self, params: orders.NamedUser) -> Struct:
+        return await self._lock(params.user, True)
+
+    async def _enable(self, params: orders.NamedUser) -> Struct:
+        return await self._lock(params.user, False)
+
+    async def _lock(self, name: str, disabled: bool) -> Struct:
+        user = await self._named(name)
+        await self._storage.set_disabled(user.id, disabled)
+        await self._evict(user.id)
+        return _known(msgspec.structs.replace(user, disabled=disabled))
+
+    async def _set_password(self, params: orders.NewUser) -> Struct:
+        found = await self._storage.password_of(params.user.casefold())
+        if found is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such account")
+        user, stored = found
+        if is_external(stored):
+            raise Refusal(Code.FORBIDDEN, "the password of this account is not kept here")
+        hashed = await self._hash(params.password)
+        gone = await self._storage.set_password(user.id, hashed, None, verified=stored)
+        await self._evict(user.id)
+        return orders.Revoked(len(gone))
+
+    async def _sessions(self, params: orders.NamedUser) -> Struct:
+        user = await self._named(params.user)
+        found = await self._storage.devices(user.id)
+        items = [orders.KnownDevice(d.id, d.label, d.created, d.seen) for d in found]
+        return orders.KnownDevices(items)
+
+    async def _revoke(self, params: orders.RevokedDevices) -> Struct:
+        user = await self._named(params.user)
+        wanted = [params.device]
+        if params.device is None:
+            wanted = [device.id for device in await self._storage.devices(user.id)]
+        gone = [d for d in wanted if d and await self._storage.delete_device(user.id, d)]
+        if params.device is not None and not gone:
+            raise Refusal(Code.NOT_FOUND, "the account has no such device")
+        await self._evict(user.id)
+        return orders.Revoked(len(gone))
+
+
+def _known(user: User) -> orders.KnownUser:
+    return orders.KnownUser(user.id, user.name, user.display, user.disabled)
+
+
+_DECODERS = {name: msgspec.json.Decoder(order.params) for name, order in ORDERS.items()}

@@ -1,0 +1,69 @@
+"""``POST /v1/admin/METHOD``: the methods of ``imd.orders``, for whoever has the admin token."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from typing import Any, Protocol
+
+from msgspec import Struct
+from twisted.web.http import Request
+
+from imd.connector.answers import address, bearer
+from imd.errors import Code, Refusal
+from imd.orders import ORDERS
+from imd.tasks import Clock
+from imd.throttle import Keyed, TokenBucket, network_of
+
+PREFIX = b"/v1/admin/"
+#: Wrong tokens a minute from one address, and orders a second of all who have the right one.
+GUESSES = 10
+RATE, BURST = 20.0, 100
+
+
+class Orders(Protocol):
+    """Who carries orders out."""
+
+    async def call(self, order: str, params: bytes, origin: str) -> Struct:
+        """Carry out an order; raises ``Refusal``."""
+
+
+class AdminPort:
+    """Lets orders through; with an empty ``token`` there is no such path."""
+
+    def __init__(self, orders: Orders, token: str, clock: Clock) -> None:
+        self._orders = orders
+        self._token = _digest(token) if token else None
+        self._clock = clock
+        self._guesses: Keyed[str] = Keyed(GUESSES / 60, GUESSES)
+        self._rate = TokenBucket(RATE, BURST)
+
+    def order(self, path: bytes) -> str | None:
+        """The order that a path names; None if there is nothing at it."""
+        name = path.removeprefix(PREFIX).decode("latin-1")
+        is_there = self._token is not None and path.startswith(PREFIX) and name in ORDERS
+        return name if is_there else None
+
+    async def call(self, request: Any, order: str, params: bytes) -> Struct:
+        """Carry out an order.  Raises ``Refusal``."""
+        where = address(request)
+        self._let_in(request, where)
+        return await self._orders.call(order, params, where or "a local socket")
+
+    def _let_in(self, request: Request, where: str) -> None:
+        now = self._clock.seconds()
+        try:
+            given = _digest(bearer(request))
+            if self._token is None or not hmac.compare_digest(given, self._token):
+                raise Refusal(Code.UNAUTHORIZED, "this is not the admin token")
+        except Refusal:
+            self._guesses.check(network_of(where), now, "wrong tokens from this address")
+            raise
+        wait = self._rate.wait(now)
+        if wait:
+            raise Refusal(Code.LIMIT, "too many orders at once; try again", wait)
+
+
+def _digest(token: str) -> bytes:
+    """As long for every token: how long the comparison takes says nothing about the right one."""
+    return hashlib.sha256(token.encode()).digest()

@@ -1,0 +1,1 @@
+"""``imd doctor``: looks at everything a daemon depends on, and changes nothing."""

@@ -1,0 +1,195 @@
+"""What an administrator may do, without a network."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import msgspec
+from twisted.internet.defer import Deferred
+from twisted.trial.unittest import SynchronousTestCase
+
+from imd.admin import Admin
+from imd.errors import Close, Code, Refusal, Unavailable
+from imd.evictions import LOOK_SECONDS, Evictions, Lookout
+from tests.application import Application, Client
+
+
+class AdminTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        self.app = app = Application(self)
+        evictions = Evictions(app.storage, app.registry)
+        self.admin = Admin(app.storage, app.passwords, app.sources, evictions.evict)
+
+    def order(self, order: str, **params: Any) -> Any:
+        raw = json.dumps(params).encode()
+        return msgspec.to_builtins(self.app.do(self.admin.call(order, raw, "here")))
+
+    def refused(self, order: str, raw: bytes | None = None, **params: Any) -> Code:
+        raw = json.dumps(params).encode() if raw is None else raw
+        error: Refusal = self.app.refusal(self.admin.call(order, raw, "here"), Refusal)
+        return error.code
+
+    def attempt(self, name: str, password: str = "secret") -> Client:
+        client = self.app.connect()
+        hello = {"type": "hello", "req": 1, "user": name, "password": password, "device": "d"}
+        client.say(hello)
+        return client
+
+    def test_an_account_that_was_made_can_log_in(self) -> None:
+        made = self.order("user.add", user="Alice", password="secret")
+        self.assertEqual(made["name"], "alice")
+        self.assertEqual(self.order("user.get", user="ALICE"), made)
+        self.assertEqual(self.app.login("alice", False).welcome["user"]["id"], made["user"])
+        self.assertEqual(self.refused("user.add", user="alice", password="x"), Code.EXISTS)
+
+    def test_names_and_passwords_are_held_to_the_rules_of_accounts(self) -> None:
+        for name in ("", " ", "a b", "a\r\nb", "*)(uid=*", "' OR 1=1--", "../../x", "ä", "x" * 33):
+            self.assertEqual(self.refused("user.add", user=name, password="x"), Code.BAD_REQUEST)
+        for password in ("", "x" * 1025, "é" * 600):
+            code = self.refused("user.add", user="bob", password=password)
+            self.assertEqual(code, Code.BAD_REQUEST)
+        for name in ("nobody", "a b", "' OR 1=1--"):
+            for order in ("user.get", "user.disable", "user.enable", "user.sessions"):
+                self.assertEqual(self.refused(order, user=name), Code.NOT_FOUND)
+            self.assertEqual(self.refused("user.passwd", user=name, password="x"), Code.NOT_FOUND)
+            self.assertEqual(self.refused("user.revoke", user=name), Code.NOT_FOUND)
+        self.assertEqual(self.order("user.list"), {"items": [], "more": False})
+
+    def test_what_is_no_order_is_refused(self) -> None:
+        self.assertEqual(self.refused("user.dance"), Code.NOT_FOUND)
+        for raw in (
+            b"",
+            b"[]",
+            b"{",
+            b'{"user":1}',
+            b'{"user":"a","user":"b"}',
+            b'{"user":"\\u0000"}',
+        ):
+            self.assertEqual(self.refused("user.get", raw), Code.BAD_REQUEST)
+        self.assertEqual(self.refused("user.get", user="a", role="admin"), Code.BAD_REQUEST)
+
+    def test_who_is_disabled_is_out_at_once_and_keeps_everything(self) -> None:
+        alice, bob, conversation = self.app.pair()
+        alice.text(conversation, "before")
+        self.assertTrue(self.order("user.disable", user="alice")["disabled"])
+        self.assertEqual(alice.wire.closed, Close.DISABLED)
+        self.assertIsNone(bob.wire.closed)
+        self.assertEqual(self.attempt("alice").wire.closed, Close.DISABLED)
+        resumed = self.app.resume(alice.welcome["token"])
+        self.assertEqual(resumed.wire.closed, Close.DISABLED)
+        # Who does not know the password learns nothing.
+        wrong = self.attempt("alice", "wrong").take("error", "bye")
+        self.assertEqual(wrong, self.attempt("nobody", "wrong").take("error", "bye"))
+        bob.take()
+        bob.say({"type": "fetch", "req": 5, "conv": conversation, "limit": 9})
+        (page,) = bob.take("msgs")
+        self.assertEqual([item["body"] for item in page["items"]], [{"text": "before"}])
+        self.assertFalse(self.order("user.enable", user="alice")["disabled"])
+        self.assertIsNone(self.app.resume(alice.welcome["token"]).wire.closed)
+
+    def test_a_new_password_logs_all_devices_out(self) -> None:
+        alice = self.app.login("alice")
+        done = self.order("user.passwd", user="alice", password="other")
+        self.assertEqual(done, {"devices": 1})
+        self.assertEqual(alice.wire.closed, Close.BAD_CREDENTIALS)
+        self.assertEqual(self.attempt("alice").take("welcome"), [])
+        self.assertEqual(len(self.attempt("alice", "other").take("welcome")), 1)
+
+    def test_a_password_that_is_kept_elsewhere_cannot_be_set(self) -> None:
+        self.app.do(self.app.storage.create_user(7, "carol", "external:ldap", 1))
+        self.assertEqual(self.refused("user.passwd", user="carol", password="x"), Code.FORBIDDEN)
+
+    def test_devices_are_listed_and_logged_out(self) -> None:
+        phone = self.app.login("alice", device="phone")
+        laptop = self.app.login("alice", False, device="laptop")
+        bob = self.app.login("bob")
+        items = self.order("user.sessions", user="alice")["items"]
+        self.assertEqual([item["label"] for item in items], ["phone", "laptop"])
+        device = items[0]["device"]
+        self.assertEqual(self.refused("user.revoke", user="bob", device=device), Code.NOT_FOUND)
+        self.assertEqual(self.order("user.revoke", user="alice", device=device), {"devices": 1})
+        self.assertEqual(phone.wire.closed, Close.BAD_CREDENTIALS)
+        self.assertIsNone(laptop.wire.closed)
+        self.assertEqual(self.order("user.revoke", user="alice"), {"devices": 1})
+        self.assertEqual(self.order("user.revoke", user="alice"), {"devices": 0})
+        self.assertEqual(laptop.wire.closed, Close.BAD_CREDENTIALS)
+        self.assertIsNone(bob.wire.closed)
+
+    def test_accounts_are_listed_in_pages(self) -> None:
+        for name in ("carol", "alice", "bob"):
+            self.order("user.add", user=name, password="x")
+        page = self.order("user.list", limit=2)
+        self.assertEqual([item["name"] for item in page["items"]], ["alice", "bob"])
+        self.assertTrue(page["more"])
+        page = self.order("user.list", after="bob", limit=2)
+        self.assertEqual([item["name"] for item in page["items"]], ["carol"])
+        self.assertFalse(page["more"])
+
+    def test_a_store_that_is_away_is_said_to_be(self) -> None:
+        self.app.storage.fail("find_user")
+        self.app.refusal(self.admin.call("user.get", b'{"user":"a"}', "here"), Unavailable)
+
+
+class LookoutTests(SynchronousTestCase):
+    """What another process wrote is found."""
+
+    def setUp(self) -> None:
+        self.app = app = Application(self)
+        self.touched = False
+        app.storage._port.touched = self.look
+        self.lookout = Lookout(app.storage, app.registry, app.clock)
+        self.alice = app.login("alice")
+        self.bob = app.login("bob")
+        self.lookout.start()
+        self.addCleanup(self.lookout.stop)
+
+    async def look(self) -> bool:
+        found, self.touched = self.touched, False
+        return found
+
+    def disable(self) -> None:
+        user = self.alice.welcome["user"]["id"]
+        self.app.do(self.app.storage.set_disabled(user, True))
+        self.touched = True
+
+    def test_a_session_that_may_not_go_on_is_ended_at_the_next_look(self) -> None:
+        self.disable()
+        self.app.clock.advance(LOOK_SECONDS)
+        self.assertEqual(self.alice.wire.closed, Close.DISABLED)
+        self.assertIsNone(self.bob.wire.closed)
+
+    def test_while_nobody_wrote_nobody_is_looked_at(self) -> None:
+        self.app.storage.calls.clear()
+        self.app.clock.advance(LOOK_SECONDS)
+        self.assertEqual([name for name, _ in self.app.storage.calls], ["touched"])
+
+    def test_a_look_that_failed_is_made_up_for(self) -> None:
+        self.disable()
+        self.app.storage.fail("find_user")
+        self.app.clock.advance(LOOK_SECONDS)
+        self.assertIsNone(self.alice.wire.closed)
+        self.app.clock.advance(LOOK_SECONDS)
+        self.assertEqual(self.alice.wire.closed, Close.DISABLED)
+
+    def test_once_stopped_it_looks_no_more(self) -> None:
+        self.lookout.stop()
+        self.lookout.stop()
+        self.assertEqual(self.app.clock.getDelayedCalls(), [])
+
+    def test_stopped_during_a_look_it_begins_no_other(self) -> None:
+        self.app.storage.held.add("touched")
+        self.app.clock.advance(LOOK_SECONDS)
+        self.lookout.stop()
+        self.app.storage.answer()
+        self.app.storage.calls.clear()
+        self.app.clock.advance(2 * LOOK_SECONDS)
+        self.assertEqual(self.app.storage.calls, [])
+
+    def test_who_went_during_the_look_is_nobody_to_be_told(self) -> None:
+        evictions = Evictions(self.app.storage, self.app.registry)
+        self.assertFalse(self.app.do(evictions.evict(99)))
+        self.app.storage.held.add("find_user")
+        running = Deferred.fromCoroutine(evictions.evict(self.bob.welcome["user"]["id"]))
+        self.app.storage.answer()
+        self.assertFalse(self.successResultOf(running))

@@ -1,0 +1,190 @@
+"""Administration of a server that runs: over HTTP, and by ``imd user`` on its store."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted
+from twisted.internet.threads import deferToThread
+
+from imd.config import Settings, admin_token
+from imd.errors import ConfigError
+from imd.user import main
+from tests.process import FAST, Server, environment
+from tests.raw import connect, login, pair, post
+
+TOKEN = "0123456789abcdef-admin"
+_CLI = "import sys; from imd.cli import main; sys.exit(main(sys.argv[1:]))"
+
+
+class Served:
+    """A server, and ways to give it orders."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.places = [f"--data={server.directory / 'data'}"]
+        self.url = [f"--url=http://127.0.0.1:{server.port}"]
+        self.url += [f"--token-file={server.directory / 'token'}"]
+
+    async def order(self, name: str, token: str | None = TOKEN, **params: Any) -> tuple[int, Any]:
+        return await post(self.server.port, f"/v1/admin/{name}", params, token)
+
+    async def run(self, *arguments: str, code: int = 0) -> None:
+        assert await deferToThread(main, arguments) == code
+
+
+@pytest_twisted.async_yield_fixture(scope="module")
+async def served() -> AsyncIterator[Served]:
+    """One server for all tests."""
+    server = Server(config="")
+    path = server.directory / "token"
+    path.write_text(f"{TOKEN}\n")
+    path.chmod(0o600)
+    config = f'admin-token-file = "{path}"\n{FAST}'
+    (server.directory / "imd.toml").write_text(config)
+    await server.start()
+    yield Served(server)
+    await server.close()
+
+
+async def test_an_order_over_http_is_carried_out_and_leaves_a_line(served: Served) -> None:
+    assert (await served.order("user.add", user="zoe", password="pass-canary"))[0] == 200
+    zoe = await login(served.server.port, "zoe", register=None, password="pass-canary")
+    assert (await served.order("user.disable", user="zoe"))[0] == 200
+    assert await zoe.closed == 4504
+    output = served.server.output
+    assert "admin user.disable 'zoe' from 127.0.0.1: done" in output
+    assert "canary" not in output
+    assert TOKEN not in output
+
+
+async def test_without_the_token_nothing_is_done(served: Served) -> None:
+    assert (await served.order("user.add", user="yan", password="secret"))[0] == 200
+    yan = await login(served.server.port, "yan", register=None)
+    wrong: list[str | None] = [None, "x", TOKEN[:-1], TOKEN + "x", "x" * 4096]
+    for token in (*wrong, yan.welcome["token"]):
+        status, body = await served.order("user.disable", token, user="yan")
+        assert (status, body["error"]["code"]) == (401, "unauthorized")
+    assert (await served.order("user.get", user="yan"))[1]["disabled"] is False
+    # Who goes on guessing is told to wait; who has the token is not.
+    codes = [(await served.order("user.list", "guess"))[0] for _ in range(12)]
+    assert codes[-1] == 429
+    assert (await served.order("user.list"))[0] == 200
+
+
+async def test_what_is_no_order_is_nothing(served: Served) -> None:
+    for name in ("", "user.dance", "user.add/", "../user.add", "%75ser.add"):
+        assert (await served.order(name))[0] == 404
+
+
+async def test_a_server_without_a_token_has_no_such_paths() -> None:
+    server = Server()
+    await server.start()
+    for token in (None, "", TOKEN):
+        status, _ = await post(server.port, "/v1/admin/user.list", {}, token)
+        assert status == 404
+    await server.close()
+
+
+async def test_who_is_disabled_beside_the_server_is_out_within_seconds(served: Served) -> None:
+    alice, _, _ = await pair(served.server.port, "al", "bo")
+    await served.run("disable", "al", *served.places)
+    assert await alice.closed == 4504
+    again = await connect(served.server.port)
+    again.say({"type": "hello", "req": 1, "token": alice.welcome["token"]})
+    assert await again.closed == 4504
+    await served.run("enable", "al", *served.places)
+    await login(served.server.port, "al", register=None)
+
+
+async def test_devices_are_logged_out_beside_the_server(
+    served: Served, capsys: pytest.CaptureFixture[str]
+) -> None:
+    carl = await login(served.server.port, "carl", device="phone")
+    await served.run("sessions", "carl", *served.places)
+    shown = capsys.readouterr().out
+    assert str(carl.welcome["device"]) in shown
+    await served.run("sessions", "carl", "--all", *served.places)
+    assert await carl.closed == 4501
+
+
+@pytest.mark.parametrize("way", ["places", "url"])
+async def test_accounts_are_looked_after_in_either_way(
+    served: Served, way: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, name = getattr(served, way), f"eve-{way}"
+    monkeypatch.setattr(sys, "stdin", io.StringIO("first\n"))
+    await served.run("add", name, "--password-stdin", *where)
+    monkeypatch.setattr(sys, "stdin", io.StringIO("second\nthird\n"))
+    await served.run("passwd", name, "--password-stdin", *where)
+    await login(served.server.port, name, register=None, password="second")
+    await served.run("disable", name, *where)
+    await served.run("list", *where)
+    assert f"{name:32}  disabled" in capsys.readouterr().out
+    await served.run("enable", name, *where)
+    await served.run("sessions", name, "--revoke=1", *where, code=1)
+    assert capsys.readouterr().err == "imd: the account has no such device\n"
+    await served.run("disable", "no body\x1b[2J", *where, code=1)
+    assert capsys.readouterr().err == "imd: there is no such account\n"
+
+
+def user(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    """``imd user`` in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", _CLI, "user", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env=environment(),
+        check=False,
+    )
+
+
+def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
+    places = f"--data={tmp_path / 'data'}"
+    done = user("add", "ann", "--password-stdin", places, stdin="secret")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert main(["list", places]) == 0
+
+
+def test_a_password_is_never_asked_for_where_nobody_is(tmp_path: Path) -> None:
+    done = user("add", "ann", f"--data={tmp_path / 'data'}")
+    assert done.returncode == 1
+    assert done.stderr == "imd: nobody to ask for the password; give --password-stdin\n"
+
+
+def test_postgresql_is_looked_after_as_well(store_url: str) -> None:
+    done = user("add", "ann", "--password-stdin", f"--store={store_url}", stdin="secret\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    again = user("add", "ann", "--password-stdin", f"--store={store_url}", stdin="secret\n")
+    assert (again.returncode, again.stderr) == (1, "imd: this name is taken\n")
+
+
+def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--url=http://127.0.0.1:9"]) == 78
+    assert "admin-token-file: --url needs" in capsys.readouterr().err
+    token = tmp_path / "token"
+    token.write_text(TOKEN)
+    token.chmod(0o644)
+    assert main(["list", "--url=http://x", f"--token-file={token}"]) == 78
+    assert "others can read" in capsys.readouterr().err
+    token.chmod(0o600)
+    assert main(["list", "--url=file:///etc/passwd", f"--token-file={token}"]) == 1
+    assert capsys.readouterr().err == "imd: --url: http://… or https://…\n"
+
+
+@pytest.mark.parametrize("text", ["", "short", "x" * 257, "with\ncontrol-characters", "ü" * 20])
+def test_a_token_is_long_enough_and_fits_into_a_header(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "token"
+    path.write_text(text)
+    path.chmod(0o600)
+    with pytest.raises(ConfigError):
+        admin_token(Settings(admin_token_file=str(path)))
+    assert admin_token(Settings()) == ""
