@@ -70,7 +70,8 @@ class Regular:
         self.said: dict[int, int] = {}
         self._heard: dict[int, int] = {}
         self._url, self._ledger = url, ledger
-        self._store = MemoryStore(keep=50)
+        # What was stored and not shown yet has to be kept until the next stay.
+        self._store = MemoryStore()
         self.client = self._new()
 
     def _new(self) -> Client:
