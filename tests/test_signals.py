@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -61,6 +62,9 @@ async def test_a_start_can_be_ended_before_anything_is_ready() -> None:
     server = Server("--role=connector", "--transfer=unix:/nowhere", config=config)
     for told in ("", "PostgreSQL cannot be used"):
         child = server.begin()
+        # Until then it is a fork of this process, with the handlers of this process.
+        command = Path(f"/proc/{server.pid}/cmdline")
+        await until(lambda: b"--pidfile=" in command.read_bytes())  # noqa: B023
         await until(lambda: told in server.output)  # noqa: B023
         os.kill(server.pid, signal.SIGTERM)
         await until(lambda: child.ended.called, GONE)  # noqa: B023
