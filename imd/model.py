@@ -193,3 +193,10 @@ class File(Struct, frozen=True):
     media: str = ""
     #: The id under which the bytes are kept, once it is complete; equal bytes share one.
     blob: int | None = None
+
+
+class Expired(Struct, frozen=True):
+    """How many of the oldest messages of a conversation were deleted."""
+
+    conversation: int
+    messages: int

@@ -33,6 +33,13 @@ class RevokedDevices(Params, frozen=True):
     device: Id | None = None
 
 
+class ErasedUser(Params, frozen=True):
+    """An account that is to be erased; ``repeat`` is its name once more."""
+
+    user: Name
+    repeat: Name
+
+
 class UserPage(Params, frozen=True):
     """The accounts whose names come after ``after``."""
 
@@ -71,6 +78,13 @@ class KnownDevices(Data, frozen=True):
     items: list[KnownDevice]
 
 
+class Erased(Data, frozen=True):
+    """How many messages were replaced, and files deleted, by this call."""
+
+    messages: int
+    files: int
+
+
 class Revoked(Data, frozen=True):
     """How many devices were logged out."""
 
@@ -86,4 +100,5 @@ ORDERS: dict[str, Method] = {
     "user.passwd": Method(NewUser, Revoked, "Set a password; all devices are logged out."),
     "user.sessions": Method(NamedUser, KnownDevices, "List the devices of an account."),
     "user.revoke": Method(RevokedDevices, Revoked, "Log out a device, or all of them."),
+    "user.erase": Method(ErasedUser, Erased, "Erase an account, and what its user wrote."),
 }

@@ -61,6 +61,8 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("add", "passwd"):
             from_input = "read the password from standard input, one line"
             command.add_argument("--password-stdin", action="store_true", help=from_input)
+        if name == "erase":
+            command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "sessions":
             command.add_argument("--revoke", metavar="DEVICE", type=int, help="log a device out")
             command.add_argument("--all", action="store_true", help="log all devices out")
@@ -178,12 +180,26 @@ def _list(call: Call, options: argparse.Namespace) -> None:
             print(f"{after:32}  {state:8}  {item['user']:<16}  {clean(item['display'])}".rstrip())
 
 
+def _erase(call: Call, options: argparse.Namespace) -> None:
+    repeat = options.name if options.yes else _asked(options.name)
+    done = call("user.erase", {"user": options.name, "repeat": repeat})
+    print(f"erased {done['messages']} messages and {done['files']} files")
+
+
+def _asked(name: str) -> str:
+    if not sys.stdin.isatty():
+        raise Failed("nobody to ask whether this is meant; give --yes")
+    print(f"This erases {name} and all that {name} wrote, and cannot be undone.")
+    return input("Type the name again: ")
+
+
 _COMMANDS: dict[str, tuple[Callable[[Call, argparse.Namespace], None], str, bool]] = {
     "add": (_add, "Make an account.", True),
     "disable": (_disable, "Lock an account out, and end its sessions.", True),
     "enable": (_enable, "Let an account in again.", True),
     "passwd": (_passwd, "Set a password, and log all devices out.", True),
     "sessions": (_sessions, "List the devices of an account, or log them out.", True),
+    "erase": (_erase, "Erase an account, and what its user wrote.", True),
     "list": (_list, "List all accounts.", False),
 }
 

@@ -170,6 +170,22 @@ CONNECTOR = (
         "How long commits took, repetitions included.",
         lambda n: n.merged("commits"),
     ),
+    Figure(
+        "imd_retention_deleted",
+        "counter",
+        "What was deleted because of its age.",
+        lambda n: (
+            n.parts.retention
+            and {"messages": n.parts.retention.messages, "files": n.parts.retention.files}
+        ),
+        "kind",
+    ),
+    Figure(
+        "imd_retention_runs",
+        "counter",
+        "Runs of the job that deletes what is old enough.",
+        lambda n: n.parts.retention and n.parts.retention.runs,
+    ),
     Figure("imd_queue_length", "gauge", "What waits, by queue.", lambda n: n.waiting, "queue"),
     Figure("imd_errors", "counter", "Refusals, by code.", lambda n: n.refused, "code"),
     Figure(

@@ -17,6 +17,7 @@ PACKAGES = {
     "chromium": ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"),
     "haproxy": ("haproxy",),
     "nginx": ("nginx",),
+    "openssl": ("openssl",),
     "slapd": ("slapd",),
     "systemd": ("systemd-analyze",),
 }

@@ -126,6 +126,32 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual([item["name"] for item in page["items"]], ["carol"])
         self.assertFalse(page["more"])
 
+    def test_who_is_erased_is_gone_and_the_others_go_on(self) -> None:
+        alice, bob, conversation = self.app.pair()
+        alice.text(conversation, "word-canary")
+        bob.text(conversation, "mine")
+        bob.take()
+        self.assertEqual(self.refused("user.erase", user="alice", repeat="alcie"), Code.BAD_REQUEST)
+        self.assertIsNone(alice.wire.closed)
+        done = self.order("user.erase", user="alice", repeat="alice")
+        self.assertEqual(done, {"messages": 1, "files": 0})
+        again = self.order("user.erase", user="alice", repeat="alice")
+        self.assertEqual(again, {"messages": 0, "files": 0})
+        self.assertEqual(alice.wire.closed, Close.DISABLED)
+        bob.say({"type": "fetch", "req": 5, "conv": conversation, "limit": 9})
+        (page,) = bob.take("msgs")
+        shown = [(item["seq"], item["kind"], item["body"]) for item in page["items"]]
+        self.assertEqual(shown, [(1, "erased", {}), (2, "text", {"text": "mine"})])
+        bob.text(conversation)
+        (nack,) = bob.take("nack")
+        self.assertEqual(nack["code"], "forbidden")
+        self.assertEqual(self.attempt("alice").take("welcome"), [])
+        for order in ("user.enable", "user.disable"):
+            self.assertEqual(self.refused(order, user="alice"), Code.FORBIDDEN)
+        code = self.refused("user.passwd", user="alice", password="x")
+        self.assertEqual(code, Code.FORBIDDEN)
+        self.assertEqual(self.refused("user.add", user="alice", password="x"), Code.EXISTS)
+
     def test_a_store_that_is_away_is_said_to_be(self) -> None:
         self.app.storage.fail("find_user")
         self.app.refusal(self.admin.call("user.get", b'{"user":"a"}', "here"), Unavailable)

@@ -134,6 +134,24 @@ async def test_accounts_are_looked_after_in_either_way(
     assert capsys.readouterr().err == "imd: there is no such account\n"
 
 
+async def test_who_is_erased_beside_the_server_leaves_only_places_in_the_log(
+    served: Served,
+) -> None:
+    gina, hal, conversation = await pair(served.server.port, "gina", "hal")
+    gina.text(conversation, "secret words")
+    await hal.hear("msg", seq=1)
+    await served.run("erase", "gina", *served.places, code=1)
+    for _ in range(2):
+        await served.run("erase", "gina", "--yes", *served.places)
+    assert await gina.closed == 4504
+    hal.say({"type": "fetch", "req": 7, "conv": conversation, "limit": 9})
+    (item,) = (await hal.hear("msgs", req=7))["items"]
+    assert (item["seq"], item["kind"], item["body"]) == (1, "erased", {})
+    assert (await hal.call("friend.list"))["data"]["items"] == []
+    status, body = await served.order("user.add", user="gina", password="mine")
+    assert (status, body["error"]["code"]) == (409, "exists")
+
+
 def user(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     """``imd user`` in a process of its own."""
     return subprocess.run(

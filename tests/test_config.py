@@ -12,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from imd.config import MOST_BYTES, PasswordCost, Settings, argv, load
 from imd.errors import ConfigError
+from imd.keeping import Keeping
 from imd.limits import Limits
 
 
@@ -104,6 +105,15 @@ class MistakeTests(ConfigTests):
             'passwords.passes = "2"': "passwords.passes",
         }.items():
             self.assertEqual(self.blamed(content), key)
+
+    def test_what_is_kept_is_kept_for_ever_or_longer_than_an_outbox(self) -> None:
+        keeping = self.load("[retention]\nmessages-days = 8\nfiles-days = 36500").retention
+        self.assertEqual(keeping, Keeping(messages_days=8, files_days=36_500))
+        for key in "messages-days", "undelivered-days", "files-days":
+            for days in 7, -1, 36_501:
+                content = f"[retention]\n{key} = {days}"
+                self.assertEqual(self.blamed(content), f"retention.{key}")
+        self.assertEqual(self.blamed("[retention]\nmessages_days = 9"), "retention.messages_days")
 
     def test_a_number_out_of_range(self) -> None:
         for table, struct in {"limits": Limits, "passwords": PasswordCost}.items():

@@ -67,7 +67,9 @@ def test_only_packages_metadata_and_configuration_are_in_it(wheel: zipfile.ZipFi
     config = [f"etc/imd/{name}" for name in names]
     units = [f"share/imd/systemd/{path.name}" for path in (ROOT / "etc" / "systemd").iterdir()]
     proxies = ["share/imd/haproxy/imd.cfg", "share/imd/nginx/imd.conf"]
-    files = sorted([*config, *proxies, *units])
+    beside = (ROOT / "etc" / "container").iterdir()
+    container = [f"share/imd/container/{path.name}" for path in beside if path.is_file()]
+    files = sorted([*config, *container, *proxies, *units])
     assert sorted(data) == [f"imd-{__version__}.data/data/{name}" for name in files]
 
 

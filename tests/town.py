@@ -250,6 +250,14 @@ class Town:
         number = next(self._numbers)
         names = [f"guest{number}-{side}" for side in "ab"]
         one, other = (Client(self._url(), name, "secret", register=True) for name in names)
+        try:
+            await self._meet(one, other, number)
+        finally:
+            for client in (one, other):
+                await client.stop()
+        self.ledger.guests += 2
+
+    async def _meet(self, one: Client, other: Client, number: int) -> None:
         shown: list[Message] = []
         other.on_message(shown.append)
         for client in (one, other):
@@ -269,7 +277,5 @@ class Town:
         await one.friends.remove(other.name)
         for client in (one, other):
             await client.call("account.logout")
-            await client.stop()
-        self.ledger.guests += 2
         if not same:
-            raise AssertionError(f"the file of {names[0]} is another one")
+            raise AssertionError(f"the file of {one.name} is another one")

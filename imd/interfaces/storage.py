@@ -12,6 +12,7 @@ from imd.model import (
     Cursor,
     CursorChange,
     Device,
+    Expired,
     File,
     Friend,
     HeadPage,
@@ -251,7 +252,43 @@ class FileStorage(Protocol):
         """What links to files are signed with, the same on all nodes."""
 
 
-class Storage(MessageStorage, AccountStorage, FriendStorage, FileStorage, Protocol):
+class ExpiryStorage(Protocol):
+    """What is taken out again, in transactions of at most ``limit`` rows; all may be repeated."""
+
+    async def claim(self, job: str, at: int, every: int) -> bool:
+        """Whether this job is due: none of all nodes has claimed it in the last ``every`` ms."""
+
+    async def expire_messages(
+        self, *, after: int, cut: int, hard: int, limit: int
+    ) -> Expired | None:
+        """Delete old messages of the first conversation above ``after`` that begins before ``cut``.
+
+        Those go that are older than ``cut`` and delivered to all members, or older than ``hard``;
+        the floor rises by as much, and files that no message carries any more go too.  Only so
+        many conversations are looked at: the result names the last of them where none was found.
+        None if there is no conversation above ``after``.
+        """
+
+    async def expire_sent_files(self, *, before: int, limit: int) -> int:
+        """Delete files that were declared before then, with all that refers to them but the
+        messages; how many those were.
+        """
+
+    async def close_account(self, user: int) -> tuple[int, ...]:
+        """Lock an account for ever: devices, friendships, the password and the display name go,
+        its conversations are closed, its name stays taken.  Who has another friend list now.
+        """
+
+    async def erase_messages(self, user: int, limit: int) -> int:
+        """Replace some messages of that user by ``erased`` ones of the same seq, time and id;
+        how many, 0 when none is left.
+        """
+
+    async def erase_files(self, user: int, limit: int) -> int:
+        """Delete some files of that user; how many, 0 when none is left."""
+
+
+class Storage(MessageStorage, AccountStorage, FriendStorage, FileStorage, ExpiryStorage, Protocol):
     """The whole of the durable state."""
 
     async def ping(self) -> None:

@@ -54,11 +54,17 @@ def frames() -> dict[str, Schema]:
             if key != "additionalProperties"
         }
     for name in ("Msg", "Item"):
-        found[name]["properties"]["body"] = {"anyOf": [ref("TextReceived"), ref("FileReceived")]}
+        found[name]["properties"]["body"] = {
+            "anyOf": [ref("TextReceived"), ref("FileReceived"), _NOTHING]
+        }
     found["Call"]["oneOf"] = [_call(name, m) for name, m in METHODS.items() if not m.public]
     found["Result"]["properties"]["data"] = {"anyOf": _results(called)}
     found["Event"]["anyOf"] = [_pair("name", n, "data", ref(t.__name__)) for n, t in EVENTS.items()]
     return found
+
+
+#: What is left of a message whose author was erased; its kind is ``erased``.
+_NOTHING: Schema = {"type": "object", "maxProperties": 0, "title": "ErasedReceived"}
 
 
 def _call(name: str, method: Method) -> Schema:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
+import msgspec
 from msgspec import Struct
 
 from imd.errors import Code, Refusal
@@ -112,3 +113,37 @@ def check_quota(file: File, quota: Quota, count: int, used: int, total: int) -> 
         raise Refusal(Code.LIMIT, f"you have {left} bytes left for files today; try again tomorrow")
     if quota.total and total + file.size > quota.total:
         raise Refusal(Code.LIMIT, "the server has no room left for files; ask its operator")
+
+
+#: Conversations that are looked at in one transaction for one whose beginning is old.
+LOOKED_AT = 1000
+#: What stands in place of a message of a user who was erased.
+ERASED_KIND = "erased"
+ERASED_BODY = b"{}"
+
+
+class _Carried(Struct, frozen=True):
+    file: int
+
+
+_CARRIED = msgspec.json.Decoder(_Carried)
+
+
+def file_of(body: bytes) -> int:
+    """The file that the body of a message of kind ``file`` names."""
+    return _CARRIED.decode(body).file
+
+
+def new_floor(
+    rows: Sequence[Sequence[int]], floor: int, delivered: int, cut: int, hard: int
+) -> int:
+    """Where history begins once what is too old is gone.
+
+    ``rows`` are the first seqs and times of the log, ``delivered`` is what all members have.
+    Only a prefix goes: what is older than ``cut`` and delivered, or older than ``hard``.
+    """
+    for seq, at in rows:
+        if at >= cut or (seq > delivered and at >= hard):
+            return seq
+        floor = seq + 1
+    return floor

@@ -15,8 +15,20 @@ from twisted.internet.defer import Deferred, gatherResults
 from imd.errors import ConfigError
 from imd.interfaces.feed import FeedPage
 from imd.interfaces.storage import AdvanceResult, AppendResult, FriendshipResult, Quota
-from imd.model import Cursor, Device, File, Friend, HeadPage, History, Identity, NewMessage, User
+from imd.model import (
+    Cursor,
+    Device,
+    Expired,
+    File,
+    Friend,
+    HeadPage,
+    History,
+    Identity,
+    NewMessage,
+    User,
+)
 from imd.storage import postgres_accounts as accounts
+from imd.storage import postgres_expiry as expiry
 from imd.storage import postgres_files as files
 from imd.storage import postgres_friends, postgres_messages, postgres_reads
 from imd.storage.postgres_address import Address
@@ -285,3 +297,31 @@ class PostgresStorage:
     async def link_secret(self) -> bytes:
         """See ``FileStorage``."""
         return await self._shared.run(files.link_secret)
+
+    # -- what is taken out again
+
+    async def claim(self, job: str, at: int, every: int) -> bool:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.claim(db, job, at, every))
+
+    async def expire_messages(
+        self, *, after: int, cut: int, hard: int, limit: int
+    ) -> Expired | None:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.expire_messages(db, after, cut, hard, limit))
+
+    async def expire_sent_files(self, *, before: int, limit: int) -> int:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.expire_sent_files(db, before, limit))
+
+    async def close_account(self, user: int) -> tuple[int, ...]:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.close_account(db, user))
+
+    async def erase_messages(self, user: int, limit: int) -> int:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.erase_messages(db, user, limit))
+
+    async def erase_files(self, user: int, limit: int) -> int:
+        """See ``ExpiryStorage``."""
+        return await self._transact(lambda db: expiry.erase_files(db, user, limit))

@@ -73,6 +73,8 @@ def content(kind: str, body: Mapping[str, Any], number: int | None = None) -> st
     text = text if isinstance(text, str) else ""
     if kind == "text":
         return text
+    if kind == "erased":
+        return "[erased]"
     if kind == "file":
         file = "file" if number is None else f"file {number}:"
         parts = (f"{file} {body.get('name', '')}", amount(body.get("size")), body.get("mime", "?"))

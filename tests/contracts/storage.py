@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from imd.interfaces.storage import Storage
 from tests.contracts.storage_accounts import DevicesContract, PasswordsContract, UsersContract
+from tests.contracts.storage_expiry import ErasureContract, ExpiryOfMessagesContract
 from tests.contracts.storage_files import ExpiryContract, FilesContract, SharingContract
 from tests.contracts.storage_friends import FriendListContract, VerbsContract
 from tests.contracts.storage_messages import AdvanceContract, AppendContract
@@ -29,6 +30,8 @@ class StorageContract(
     FilesContract,
     SharingContract,
     ExpiryContract,
+    ExpiryOfMessagesContract,
+    ErasureContract,
 ):
     """All of it."""
 
