@@ -26,9 +26,9 @@ from twisted.internet.task import LoopingCall, react  # noqa: E402
 
 from imd import wire  # noqa: E402
 from imd.bench.peer import BenchError, Frames, Peer, connect  # noqa: E402
+from imd.client.installation import ANSWER_TIMEOUT  # noqa: E402
 from imd.client.link import CONNECT_SECONDS  # noqa: E402
 from imd.client.login import BACKOFF_BASE, BACKOFF_LONGEST  # noqa: E402
-from imd.client.rules import ANSWER_TIMEOUT  # noqa: E402
 from tests.process import reactor  # noqa: E402
 
 #: First connections of one process on their way at once: a storm is what comes later.
