@@ -9,7 +9,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import ILogObserver, Logger
 from twisted.python.failure import Failure
 
@@ -187,9 +186,7 @@ class Connector:
         self.opened: Callable[[], None] = lambda: None
         #: What reads certificates and keys again.
         self.renewals: list[Renewal] = [each.renew for each in self._checkers]
-        self._endpoints: list[IStreamClientEndpoint] = endpoints_of(
-            settings, reactor, self.renewals
-        )
+        self._endpoints = endpoints_of(settings, reactor, self.renewals)
         self._registry = Registry()
         self._storage: Storage | None = None
         self._transfer: Link | LocalTransfer | None = None

@@ -52,6 +52,8 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     fetch_bytes: int = 196608
     #: Requests (fetch, sync, call) of one session at work at once.
     fetches: int = 8
+    #: Logins by token of this process at work at once; further ones wait, a few seconds at most.
+    logins: int = 16
     #: Reads of storage for syncs, of all sessions of this process, at once.
     syncs: int = 8
     #: The malformed frame of a session that closes it 4500.

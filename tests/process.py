@@ -135,12 +135,12 @@ class Server:
         """What the process has printed."""
         return self._child.output.decode(errors="replace") if self._child else ""
 
-    async def start(self) -> None:
+    async def start(self) -> _Child:
         """Start the process and wait until it is ready."""
         child = self.begin()
         for _ in range(600):
             if self._answers():
-                return
+                return child
             if child.ended.called:
                 break
             await deferLater(reactor, 0.05, lambda: None)

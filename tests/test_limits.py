@@ -12,6 +12,7 @@ import msgspec
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import config
+from imd.connector.hub import LOGIN_WAIT
 from imd.connector.site import Crowd
 from imd.errors import Close, Code
 from imd.limits import Limits
@@ -274,6 +275,35 @@ class ReadingTests(LimitsTests):
             self.assertTrue(bob.wire.reading)
             self.answer_all()
             self.assertEqual({f["req"] for f in alice.take()}, set(range(12)))
+
+    @limits("logins")
+    def test_so_many_logins_by_token_are_at_work_and_the_others_wait_their_turn(self) -> None:
+        for most in (1, 3):
+            app = self.make(logins=most)
+            tokens = [app.login(name).welcome["token"] for name in "abcdef"]
+            self.hold("open_session")
+            clients = [app.resume(token) for token in tokens]
+            clients[3].gone()
+            self.assertEqual(app.storage.waiting, most)
+            before = app.storage.count("open_session")
+            self.answer_all()
+            self.assertEqual(app.storage.count("open_session") - before, 5 - most)
+            for n, client in enumerate(clients):
+                self.assertEqual(len(client.take("welcome")), n != 3)
+
+    @limits("logins")
+    def test_who_waits_too_long_for_a_login_is_told_when_to_come_back(self) -> None:
+        app = self.make(logins=1)
+        tokens = [app.login(name).welcome["token"] for name in "ab"]
+        self.hold("open_session")
+        first, second = [app.resume(token) for token in tokens]
+        app.pass_seconds(LOGIN_WAIT)
+        self.assertEqual(second.wire.closed, Close.STORAGE_UNAVAILABLE)
+        self.assertEqual(len(second.take("bye")), 1)
+        self.answer_all()
+        self.assertEqual(len(first.take("welcome")), 1)
+        self.assertEqual(len(app.resume(tokens[1]).take()), 0)
+        self.answer_all()
 
     @limits("syncs")
     def test_so_many_syncs_of_all_sessions_read_and_the_others_wait(self) -> None:

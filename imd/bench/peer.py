@@ -82,6 +82,9 @@ class Peer(WebSocketClientProtocol):
 
     def _flush(self) -> None:
         out, self._out = self._out, []
+        if self.state != self.STATE_OPEN:
+            # Whoever waits for an answer is told by ``connectionLost``.
+            return
         for start in range(0, len(out), wire.MAX_BATCH):
             batch = out[start : start + wire.MAX_BATCH]
             payload = wire.encode(batch[0] if len(batch) == 1 else batch)

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from imd import decoding, wire
+from imd.connector.refusals import refusal_of
 from imd.connector.traffic import Traffic
 from imd.effects import (
     Advance,
@@ -29,7 +30,7 @@ from imd.effects import (
     Request,
     Submit,
 )
-from imd.errors import Close, Code, Refusal, Unavailable
+from imd.errors import Close, Unavailable
 from imd.model import NOBODY, Identity
 from imd.session import UNTIL_EVENT, Session, State
 from imd.tasks import spawn
@@ -255,27 +256,34 @@ class Connection:
         self._socket.disconnect(effect.code, effect.reason)
 
     async def _log_in(self, hello: wire.Hello) -> None:
-        session, hub = self._session, self._hub
+        session = self._session
         try:
-            identity, token = await hub.log_in(hello, self._address)
-            self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
-            if session.state is not State.REGISTERING:
-                if token is not None:
-                    await hub.forget(identity)
-                return
-            # The order is that of protocol §4: reachable first, then the heads.
-            user = await hub.enter(self, str(hello.token) if token is None else token)
-            if user is None:
-                return
-            welcome = await hub.welcome(identity, user, hello.req, token)
+            async with self._hub.turn(hello):
+                welcome = await self._enter(hello)
         except Exception as error:
-            self._perform(session.refused(hello.req, self._refusal(error)))
+            self._perform(session.refused(hello.req, refusal_of(error)))
             return
-        self._socket.opened()
-        self._perform(session.registered(welcome))
-        self._pump()
-        if session.ready:
-            await self._sync(hello)
+        if welcome is not None:
+            self._socket.opened()
+            self._perform(session.registered(welcome))
+            self._pump()
+            if session.ready:
+                await self._sync(hello)
+
+    async def _enter(self, hello: wire.Hello) -> wire.Welcome | None:
+        """What the client is told; None if it is gone, or was outranked."""
+        session, hub = self._session, self._hub
+        if session.state is State.CLOSED:
+            return None
+        identity, token = await hub.log_in(hello, self._address)
+        self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
+        if session.state is not State.REGISTERING:
+            if token is not None:
+                await hub.forget(identity)
+            return None
+        # The order is that of protocol §4: reachable first, then the heads.
+        user = await hub.enter(self, str(hello.token) if token is None else token)
+        return None if user is None else await hub.welcome(identity, user, hello.req, token)
 
     async def _sync(self, frame: wire.Hello | wire.Sync) -> None:
         since = None if frame.since is UNSET else frame.since
@@ -296,7 +304,7 @@ class Connection:
             else:
                 self.reply(await self._reply_to(frame))
         except Exception as error:
-            refusal = self._refusal(error)
+            refusal = refusal_of(error)
             answer = wire.Error(refusal.code, refusal.message, frame.req)
             self._perform_reply(Reply(wire.encode(answer), refusal.code))
         self._session.answered()
@@ -315,14 +323,6 @@ class Connection:
         except Unavailable:
             self.close(Close.STORAGE_UNAVAILABLE, "storage does not answer; come back later")
         self._perform(self._session.refreshed())
-
-    def _refusal(self, error: Exception) -> Refusal:
-        if isinstance(error, Refusal):
-            return error
-        if isinstance(error, Unavailable):
-            return Refusal(Code.UNAVAILABLE, "storage does not answer; try again later")
-        self._log.failure("request failed")
-        return Refusal(Code.INTERNAL, "this is a defect of the server; it was logged")
 
     # -- LiveSession, Origin, Reader
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
 from msgspec import UNSET, Struct
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
@@ -16,7 +17,7 @@ from imd import wire
 from imd.connector.connection import Connection, Socket
 from imd.connector.returns import Returns
 from imd.connector.traffic import Total, Traffic, tell_end
-from imd.errors import Close, Code
+from imd.errors import Close, Code, Unavailable
 from imd.limits import Limits
 from imd.messaging import Messaging
 from imd.model import Identity, User
@@ -29,6 +30,10 @@ TICK = 1.0
 #: Seconds between two renewals of this node's lease in user status: much less than the lease,
 #: because after an outage a node cannot be found before its next beat.
 BEAT = 1.0
+
+
+#: Seconds that a login may wait for its turn: whoever would wait longer is told when to come back.
+LOGIN_WAIT = 5.0
 
 
 class Accounts(Protocol):
@@ -93,6 +98,7 @@ class Hub:
         self._accounts = accounts
         self._online = online
         self.returns = Returns(clock, fraction)
+        self._logins = DeferredSemaphore(limits.logins)
         self._connections: set[Connection] = set()
         self._unflushed: list[Connection] = []
         self._empty: Deferred[None] | None = None
@@ -145,6 +151,34 @@ class Hub:
         return (await self._accounts.authenticate(token)).user
 
     # -- into the application
+
+    @asynccontextmanager
+    async def turn(self, hello: wire.Hello) -> AsyncIterator[None]:
+        """A turn to log somebody in.
+
+        When thousands come at once each is to be through before the next begins, instead of all
+        waiting for the first steps of all others.  Raises ``Unavailable`` after ``LOGIN_WAIT``.
+        """
+        if hello.token is UNSET:
+            # What checks passwords has queues of its own, and may be slow.
+            yield
+            return
+        await self._next_login()
+        try:
+            yield
+        finally:
+            self._logins.release()
+
+    async def _next_login(self) -> None:
+        waiting: Deferred[Any] = self._logins.acquire()
+        timer = self.clock.callLater(LOGIN_WAIT, waiting.cancel)
+        try:
+            await waiting
+        except CancelledError:
+            raise Unavailable("too many logins at once") from None
+        finally:
+            if timer.active():
+                timer.cancel()
 
     async def log_in(self, hello: wire.Hello, address: str) -> tuple[Identity, str | None]:
         """Check the credentials of a ``hello``; the token is returned for a password only."""

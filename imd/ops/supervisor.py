@@ -45,6 +45,25 @@ def watchdog_seconds(environ: Mapping[str, str], pid: int) -> float:
     return int(text) / 1e6 if text.isascii() and text.isdigit() else 0.0
 
 
+def end_once() -> None:
+    """Let the first SIGTERM or SIGINT end this process; another one then changes nothing.
+
+    To Twisted it would be an error to be told twice.
+    """
+    taken = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+
+    def end(number: int, frame: Any) -> None:
+        for each in taken:
+            signal.signal(each, signal.SIG_IGN)
+        take = taken[signal.Signals(number)]
+        if callable(take):
+            take(number, frame)
+
+    for number, take in taken.items():
+        if callable(take):
+            signal.signal(number, end)
+
+
 class Supervisor:
     """Tells when this process is ready, why it is not, that it lives, and that it ends."""
 
@@ -72,6 +91,8 @@ class Supervisor:
     def start(self) -> None:
         """Look at this process from now on, and take SIGHUP."""
         signal.signal(signal.SIGHUP, lambda *_: self._reactor.callFromThread(self.reload))
+        # Not before: the reactor takes these signals when it begins to run.
+        self._reactor.callWhenRunning(end_once)
         self._after(0.0)
 
     def ending(self) -> None:
