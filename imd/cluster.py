@@ -9,6 +9,7 @@ from imd.delivery import Delivery
 from imd.interfaces.feed import Feed
 from imd.interfaces.nodes import Arrivals, Transfer, UserStatus
 from imd.interfaces.storage import Storage
+from imd.journey import Journey
 from imd.online import Online
 from imd.reach import Reach
 from imd.recent import Recent
@@ -36,12 +37,13 @@ class Cluster:
         meet: Callable[[Arrivals], Transfer],
         clock: Clock,
         times: Times | None = None,
+        journey: Journey | None = None,
     ) -> None:
         recent = Recent()
-        self.delivery = delivery = Delivery(registry, times)
+        self.delivery = delivery = Delivery(registry, times, journey)
         incoming = Incoming(delivery, recent)
         transfer = meet(incoming)
-        self.forwarding = Forwarding(node, status, transfer, recent, clock)
+        self.forwarding = Forwarding(node, status, transfer, recent, clock, journey)
         self.routing = Routing(delivery, self.forwarding)
         self.online = Online(node, registry, status, self.routing, lambda: self.sweep.soon())
         self.sweep = incoming.sweep = Sweep(

@@ -83,6 +83,8 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     admin_token_file: str = field(name="admin-token-file", default="")
     #: How the log is written; see ``imd.ops.logs``.
     log: str = "text"
+    #: Whether the steps of each message are logged, by ids; see ``imd.journey``.
+    log_messages: bool = field(name="log-messages", default=False)
     limits: Limits = Limits()
     passwords: PasswordCost = PasswordCost()
     retention: Keeping = Keeping()

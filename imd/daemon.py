@@ -37,6 +37,7 @@ from imd.interfaces.feed import Feed
 from imd.interfaces.files import Blobs
 from imd.interfaces.nodes import Arrivals
 from imd.interfaces.storage import Storage
+from imd.journey import Journey
 from imd.logins import Logins
 from imd.messaging import Messaging
 from imd.online import Online
@@ -172,6 +173,7 @@ class Connector:
         self._pages = load()
         self._admin_token = admin_token(settings)
         self.times = Times(reactor.seconds, self._sources.now_ms)
+        self._journey = Journey(Logger("imd.journey")) if settings.log_messages else None
         self.metrics = MetricsPage(
             (*COMMON, *CONNECTOR), Node(self, lag, reactor), settings.metrics, reactor
         )
@@ -294,7 +296,14 @@ class Connector:
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         self.online = online
         self.messaging = messaging = Messaging(
-            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, self.times
+            storage,
+            routing,
+            clock,
+            sources.now_ms,
+            limits,
+            self.engine.lanes,
+            self.times,
+            self._journey,
         )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)
@@ -345,7 +354,7 @@ class Connector:
     def _among_others(self, storage: Storage) -> tuple[Routing, Online]:
         node, registry, feed = self._node, self._registry, self.engine.feed
         if feed is None:
-            self.delivery = Delivery(registry, self.times)
+            self.delivery = Delivery(registry, self.times, self._journey)
             routing = Routing(self.delivery)
             return routing, Online(node, registry, self.status, routing)
         self.cluster = cluster = self._meet(storage, feed)
@@ -368,6 +377,7 @@ class Connector:
             meet,
             self._reactor,
             self.times,
+            self._journey,
         )
 
     def unready(self) -> str | None:

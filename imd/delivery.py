@@ -11,6 +11,7 @@ from imd import wire
 from imd.errors import Close
 from imd.hints import AnyHint, Notify, Push, Receipt, Replace, Revoke
 from imd.interfaces.sessions import LiveSession
+from imd.journey import Journey
 from imd.registry import Registry
 from imd.times import Times
 
@@ -20,8 +21,11 @@ class Delivery:
 
     _log = Logger()
 
-    def __init__(self, registry: Registry, times: Times | None = None) -> None:
+    def __init__(
+        self, registry: Registry, times: Times | None = None, journey: Journey | None = None
+    ) -> None:
         self._registry = registry
+        self._journey = journey
         self._times = times
         #: Frames about conversations that were handed to sessions.
         self.pushes = 0
@@ -35,6 +39,8 @@ class Delivery:
             case Push(users, conversation, _, frame):
                 before = self.pushes
                 found = self._push(users, conversation, frame, but)
+                if self._journey is not None:
+                    self._tell_journey(self._journey, hint, but)
                 if self._times is not None and self.pushes > before:
                     self._times.pushed(frame)
                 return found
@@ -61,6 +67,12 @@ class Delivery:
                     self.pushes += 1
                     self._tell(session, session.push, conversation, frame)
         return found
+
+    def _tell_journey(self, journey: Journey, hint: Push, but: LiveSession | None) -> None:
+        for user in hint.users:
+            for session in self._registry.sessions(user):
+                if session is not but:
+                    journey.pushed(hint, session.identity)
 
     def _notify(self, users: Iterable[int], frame: bytes) -> bool:
         found = False

@@ -23,6 +23,7 @@ from imd.errors import Close, Code
 from imd.hints import Push, Receipt
 from imd.interfaces.sessions import LiveSession
 from imd.interfaces.storage import AdvanceResult, AppendResult, MessageStorage
+from imd.journey import Journey
 from imd.lane import Lane, Origin, Pending
 from imd.limits import Limits
 from imd.marks import Marks
@@ -76,11 +77,13 @@ class Messaging:
         limits: Limits,
         lanes: int = 1,
         times: Times | None = None,
+        journey: Journey | None = None,
     ) -> None:
         self._storage = storage
         self._routing = routing
         self._limits = limits
         self._clock = clock
+        self._journey = journey
         self.times = times or Times(clock.seconds, now_ms)
         self.lanes = [Lane(storage, clock, now_ms, limits, self) for _ in range(lanes)]
         self.marks = Marks(storage, clock, now_ms, self._advanced)
@@ -102,6 +105,8 @@ class Messaging:
 
     def submit(self, origin: Origin, id: str, message: NewMessage) -> None:
         """Take a message; it ends in ``origin.settle``, or ``origin`` is closed."""
+        if self._journey is not None:
+            self._journey.accepted(id, message)
         lane = self.lanes[message.conversation % len(self.lanes)]
         lane.put(Pending(origin, id, message, self._clock.seconds()))
 
@@ -118,6 +123,8 @@ class Messaging:
         """Acknowledge and push a batch that is in the log."""
         now = self._clock.seconds()
         for pending, decision in zip(batch, result.decisions, strict=True):
+            if self._journey is not None:
+                self._journey.decided(pending.id, pending.message, decision)
             end = _end(pending, decision)
             if end is not None:
                 self.withdraw(pending.origin)
@@ -189,6 +196,8 @@ class Messaging:
     def _advanced(self, result: AdvanceResult) -> None:
         for change in result.changes:
             c = change.cursor
+            if self._journey is not None:
+                self._journey.reached(c)
             receipt = Receipt(change.members, c.conversation, c.user, c.delivered, c.read)
             self._routing.tell(receipt)
         self.covered(result.token)

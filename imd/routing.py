@@ -17,6 +17,7 @@ from imd.errors import Unavailable
 from imd.hints import AnyHint, Replace, Revoke
 from imd.interfaces.nodes import Transfer, UserStatus
 from imd.interfaces.sessions import LiveSession
+from imd.journey import Journey
 from imd.recent import Recent
 from imd.tasks import Clock, spawn
 
@@ -65,13 +66,20 @@ class Forwarding:
     _log = Logger()
 
     def __init__(
-        self, node: str, status: UserStatus, transfer: Transfer, recent: Recent, clock: Clock
+        self,
+        node: str,
+        status: UserStatus,
+        transfer: Transfer,
+        recent: Recent,
+        clock: Clock,
+        journey: Journey | None = None,
     ) -> None:
         self._node = node
         self._status = status
         self._transfer = transfer
         self._recent = recent
         self._clock = clock
+        self._journey = journey
         self._waiting: list[AnyHint] = []
         self._running = False
 
@@ -123,6 +131,8 @@ class Forwarding:
         for hint in batch:
             for node in {node: None for user in _users(hint) for node in nodes.get(user, ())}:
                 self._transfer.forward(node, hint)
+                if self._journey is not None:
+                    self._journey.forwarded(node, hint)
 
     async def _nodes(self, users: Sequence[int]) -> dict[int, list[str]]:
         """The other nodes on which each user is."""

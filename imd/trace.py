@@ -19,6 +19,7 @@ from msgspec import Struct
 from imd.config import POSTGRESQL, merge
 from imd.errors import ConfigError
 from imd.ops.logs import clean
+from imd.steps import NOWHERE, steps
 from imd.storage.database import NAME
 
 #: ``EX_CONFIG`` of sysexits.h, as of the daemon.
@@ -38,6 +39,9 @@ SELECT u.id, u.name, m.delivered, m.read, u.disabled, d.id, d.label, d.seen
 FROM member AS m JOIN {user} AS u ON u.id = m.{owner}
 LEFT JOIN device AS d ON d.{owner} = u.id
 WHERE m.conversation = {mark} AND u.id <> {mark} ORDER BY u.id, d.id"""
+
+
+Row = tuple[Any, ...]
 
 
 class Reads(Protocol):
@@ -76,18 +80,33 @@ def main(argv: Sequence[str]) -> int:
     try:
         with closing(_open(options)) as db:
             words = _SQLITE if isinstance(db, sqlite3.Connection) else _POSTGRESQL
-            lines = [*_story(Source(db, words), options.id)]
+            source = Source(db, words)
+            found = _found(source, options.id)
+            lines = [*_story(source, found)]
+        logged = _logged(options.log, options.id, found) if options.log else []
     except ConfigError as error:
         sys.stderr.write(f"imd: {error}\n")
         return CONFIG_CODE
     except (psycopg2.Error, sqlite3.Error) as error:
         sys.stderr.write(f"imd: store: {clean(error)}\n")
         return 1
+    sys.stdout.writelines(f"{line}\n" for line in (*lines, *logged))
     if not lines:
         sys.stderr.write(_UNKNOWN)
         return 1
-    sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _logged(path: str, id: uuid.UUID | tuple[int, int], found: Sequence[Row]) -> list[str]:
+    """What the log has of a message, from a file, or "-" for standard input."""
+    asked = id if isinstance(id, tuple) else NOWHERE
+    place = (found[0][0], found[0][1]) if found else asked
+    name = _text(found[0][6]) if found else str(id)
+    try:
+        with open(path if path != "-" else 0, encoding="utf-8", errors="replace") as log:
+            return steps(log, name, place)
+    except OSError as error:
+        raise ConfigError("log", f"cannot read {path}: {error.strerror}") from None
 
 
 _UNKNOWN = """\
@@ -104,6 +123,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     trace.add_argument("id", metavar="ID", type=_id, help="its UUID, or CONVERSATION:SEQ")
     trace.add_argument("--config", metavar="FILE", help="the configuration file of the server")
     trace.add_argument("--store", metavar="URL", help='"sqlite", or postgresql://…')
+    trace.add_argument(
+        "--log",
+        metavar="FILE",
+        help='logs of all nodes with log-messages, as JSON or by journalctl -o json; "-" is '
+        "standard input",
+    )
     trace.add_argument("--data", metavar="DIRECTORY", help="of the embedded store")
     return parser.parse_args(argv)
 
@@ -130,22 +155,25 @@ def _open(options: argparse.Namespace) -> Reads:
     return embedded
 
 
-def _story(source: Source, id: uuid.UUID | tuple[int, int]) -> Iterator[str]:
+def _found(source: Source, id: uuid.UUID | tuple[int, int]) -> list[Row]:
     mark = source.words["mark"]
     values: tuple[Any, ...]
     if isinstance(id, tuple):
         where, values = f"m.conversation = {mark} AND m.seq = {mark}", id
     else:
         where, values = f"m.id = {mark}", (id.bytes if source.words is _SQLITE else str(id),)
-    for row in source.rows(_MESSAGE, *values, where=where):
+    return source.rows(_MESSAGE, *values, where=where)
+
+
+def _story(source: Source, found: Sequence[Row]) -> Iterator[str]:
+    for row in found:
         yield from _told(row)
         yield from _receivers(source.rows(_MEMBERS, row[0], row[2]), seq=row[1], at=row[7])
 
 
 def _told(row: tuple[Any, ...]) -> Iterator[str]:
     conversation, seq, sender, name, device, label, id, at, kind, size, floor, is_open = row
-    text = str(uuid.UUID(bytes=id)) if isinstance(id, bytes) else str(id)
-    yield f"message {text}: conversation {conversation}, seq {seq}"
+    yield f"message {_text(id)}: conversation {conversation}, seq {seq}"
     yield f"  {_time(at)}  committed, and from then on acknowledged"
     yield f"    from {clean(name)} (user {sender}), device {device} {_label(label)}"
     yield f"    {clean(kind)}, {size} bytes"
@@ -153,6 +181,10 @@ def _told(row: tuple[Any, ...]) -> Iterator[str]:
         yield f"    history starts at seq {floor}: clients no longer fetch this one"
     if not is_open:
         yield "    the two are no longer friends; history stays readable"
+
+
+def _text(id: Any) -> str:
+    return str(uuid.UUID(bytes=id)) if isinstance(id, bytes) else str(id)
 
 
 def _label(label: str | None) -> str:

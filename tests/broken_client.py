@@ -282,7 +282,7 @@ def ends_a_sync_with_any_page() -> None:
 
 @breaks("r6-token-kept", "r6-pong-token", "r6-new-epoch", "r6-token-after-the-last-page")
 def uses_no_token() -> None:
-    around(rules.Entrance, "hello", lambda old, self, req, since, tail: old(self, req, None, tail))
+    around(login.Entrance, "hello", lambda old, self, req, since, tail: old(self, req, None, tail))
 
 
 @breaks("r6-new-epoch")
@@ -371,7 +371,7 @@ def has_no_history() -> None:
 
 @breaks("r9-backoff")
 def has_no_jitter() -> None:
-    around(rules.Entrance, "next", lambda old, self, *args: old(self, *args[:-1], 1.0))
+    around(login.Entrance, "next", lambda old, self, *args: old(self, *args[:-1], 1.0))
 
 
 @breaks("r9-backoff")
@@ -382,14 +382,14 @@ def does_not_back_off() -> None:
 @breaks("r9-tcp-loss", "r9-comes-back[4000]", "r9-backoff")
 def takes_its_time() -> None:
     login.BACKOFF_LONGEST = 1e6
-    around(rules.Entrance, "next", lambda old, self, code, *rest: (
+    around(login.Entrance, "next", lambda old, self, code, *rest: (
         effects.Reconnect(300.0)
     ))  # fmt: skip
 
 
 @breaks("r9-stays-away[4500]", "r9-stays-away[4999]", "r9-bye-and-stay")
 def always_comes_back() -> None:
-    around(rules.Entrance, "next", lambda old, self, code, *rest: old(self, None, *rest))
+    around(login.Entrance, "next", lambda old, self, code, *rest: old(self, None, *rest))
 
 
 @breaks("r9-bye")

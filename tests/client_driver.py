@@ -9,7 +9,9 @@ from msgspec import UNSET, Raw
 
 from imd import wire
 from imd.client.effects import Deliver, Notice
-from imd.client.rules import Login, Options, Rules
+from imd.client.installation import Options
+from imd.client.login import Login
+from imd.client.rules import Rules
 from imd.client.store import ClientStore, MemoryStore
 from imd.client.values import Message
 

@@ -10,8 +10,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from imd import wire
 from imd.client import effects
 from imd.client.conversations import Repair
+from imd.client.installation import Options
+from imd.client.login import Login
 from imd.client.outbox import EXPIRES
-from imd.client.rules import Login, Options
 from imd.client.store import MemoryStore
 from tests.client_driver import (
     CONVERSATION,

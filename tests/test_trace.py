@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 import uuid
 from collections.abc import AsyncIterator
 
@@ -10,8 +13,8 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from imd.trace import main
-from tests.process import Server
-from tests.raw import Raw, login, pair
+from tests.process import FAST, Server, environment
+from tests.raw import Raw, login, pair, post
 
 
 @pytest_twisted.async_yield_fixture()
@@ -90,3 +93,45 @@ def test_postgresql_knows_the_same(store_url: str, capsys: pytest.CaptureFixture
     assert main(["trace", str(uuid.uuid4()), f"--store={store_url}"]) == 1
     assert "still has it" in capsys.readouterr().err
     assert main(["trace", "7:1", f"--store={store_url}"]) == 1
+
+
+async def test_the_log_of_a_message_is_read_beside_its_story(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    server = Server(config='log = "json"\nlog-messages = true\n' + FAST)
+    await server.start()
+    try:
+        alice, bob, conversation = await pair(server.port)
+        id, seq = await sent(alice, conversation)
+        bob.say({"type": "mark", "conv": conversation, "read": seq})
+        await alice.hear("receipt", conv=conversation)
+        await post(server.port, "/v1/device.list", token="none")
+        log = server.directory / "log"
+        log.write_text(server.output)
+        data = f"--data={server.directory / 'data'}"
+        assert await deferToThread(main, ["trace", id, data, f"--log={log}"]) == 0
+        shown = capsys.readouterr().out
+        steps = [line.split()[2] for line in shown.splitlines() if f" {conversation}" not in line]
+        walked = ["accepted", "committed", "pushed", "delivered", "read"]
+        assert [step for step in steps if step in walked] == walked
+        assert "canary" not in shown
+        assert main(["trace", id, data, "--log=/no/log"]) == 78
+        assert "imd: log: cannot read /no/log" in capsys.readouterr().err
+    finally:
+        await server.close()
+
+
+async def test_a_log_may_come_from_standard_input(server: Server) -> None:
+    alice, _, conversation = await pair(server.port)
+    id, seq = await sent(alice, conversation)
+    line = {"event": "message", "step": "pushed", "conversation": conversation, "seq": seq}
+    arguments = ["message", "trace", id, f"--data={server.directory / 'data'}", "--log=-"]
+
+    def run() -> str:
+        command = [sys.executable, "-m", "imd", *arguments]
+        given = json.dumps(line)
+        return subprocess.run(
+            command, input=given, capture_output=True, text=True, env=environment(), check=True
+        ).stdout
+
+    assert "pushed" in await deferToThread(run)

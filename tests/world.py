@@ -37,7 +37,8 @@ from imd.client.effects import (
     Write,
 )
 from imd.client.incoming import decode
-from imd.client.rules import Login, Rules
+from imd.client.login import Login
+from imd.client.rules import Rules
 from imd.client.values import Account, Conversation, Message, Pending, Saved
 from imd.connector.connection import Connection
 from imd.connector.hub import Hub

@@ -7,7 +7,6 @@ from os import PathLike
 from typing import Any, TypeVar
 
 import msgspec
-from msgspec import UnsetType
 from twisted.internet.defer import Deferred, DeferredSemaphore
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.logger import Logger
@@ -21,8 +20,10 @@ from imd.client.exchange import Exchange
 from imd.client.files import Files
 from imd.client.friends import Friends
 from imd.client.inbox import Inbox, call_back
+from imd.client.installation import Options
 from imd.client.link import Link, Surroundings
-from imd.client.rules import Login, Options
+from imd.client.login import Login
+from imd.client.results import Results
 from imd.client.store import ClientStore, MemoryStore, SqliteStore
 from imd.client.values import Conversation, Kind, Message, Sent
 from imd.errors import Code
@@ -101,10 +102,8 @@ class Client:
         self.files = Files(self, exchange, lambda: self._link.file_bytes)
         self._callbacks: dict[str, Callable[..., Any]] = {}
         self._inbox = Inbox(self._wanted, self._handled)
-        self._sends: dict[str, list[Deferred[Sent]]] = {}
-        self._calls: dict[int | str | UnsetType, Deferred[Any]] = {}
+        self._results = Results()
         self._free = DeferredSemaphore(CALLS)
-        self._waiting: list[Deferred[None]] = []
         self._finished: list[Deferred[None]] = []
 
     # -- callbacks
@@ -149,7 +148,7 @@ class Client:
         if self.state == "stopped":
             return
         self._inbox.stop()
-        self._fail_all(Disconnected("the client was stopped"))
+        self._results.fail(Disconnected("the client was stopped"))
         self._set_state("stopped")
         await self._link.stop()
         self._finish()
@@ -178,7 +177,7 @@ class Client:
         elif self.state == "stopped":
             done.errback(self.failure or Disconnected("the client was stopped"))
         else:
-            self._waiting.append(done)
+            self._results.ready(done)
         return done
 
     # -- sending
@@ -224,7 +223,7 @@ class Client:
             return result
         # The log has ids in lower case, and an ``ack`` the spelling of the ``send``.
         id = id.lower() if id else self._new_id()
-        self._sends.setdefault(id, []).append(result)
+        self._results.sent(id, result)
         rules = self._link.touched()
         rules.send(id, conversation, kind, body, self._link.now, self._wall_ms())
         return result
@@ -307,9 +306,7 @@ class Client:
         await self._free.acquire()
         try:
             await self.ready()
-            answer: Deferred[Any] = Deferred()
-            self._calls[ask(self._link.now)] = answer
-            return await answer
+            return await self._results.called(ask(self._link.now))
         finally:
             self._free.release()
 
@@ -324,43 +321,20 @@ class Client:
     def disconnected(self, after: float) -> None:
         """See ``imd.client.link.Application``."""
         self._set_state("waiting")
-        self._fail_calls(Disconnected("the connection ended before the answer came"))
+        self._results.fail_calls(Disconnected("the connection ended before the answer came"))
 
     def failed(self, error: Exception) -> None:
         """See ``imd.client.link.Application``."""
         self.failure = error
         self._log.error("the client has stopped: {error}", error=error)
         self._inbox.stop()
-        self._fail_all(error)
+        self._results.fail(error)
         self._set_state("stopped")
         self._finish()
 
     def _synced(self, notice: effects.Synced) -> None:
-        waiting, self._waiting = self._waiting, []
         self._set_state("ready")
-        for done in waiting:
-            done.callback(None)
-
-    def _acked(self, notice: effects.Acked) -> None:
-        for result in self._sends.pop(notice.id, ()):
-            if not result.called:
-                result.callback(Sent(notice.id, notice.conversation, notice.seq, notice.at))
-
-    def _refused(self, notice: effects.SendRefused) -> None:
-        for result in self._sends.pop(notice.id, ()):
-            if not result.called:
-                result.errback(Refused(notice.code, notice.message))
-
-    def _answered(self, notice: effects.Answered) -> None:
-        answer = self._calls.pop(notice.req, None)
-        frame = notice.frame
-        if answer is None or answer.called:
-            return
-        if isinstance(frame, wire.Error):
-            message = frame.message if isinstance(frame.message, str) else ""
-            answer.errback(Refused(frame.code, message))
-        else:
-            answer.callback(frame)
+        self._results.synced()
 
     def _receipt(self, notice: effects.ReceiptChanged) -> None:
         self._tell("receipt", notice)
@@ -375,23 +349,6 @@ class Client:
         if state != self.state and self.state != "stopped":
             self.state = state
             self._tell("state", state)
-
-    def _fail_all(self, error: Exception) -> None:
-        self._fail_calls(error)
-        waiting, self._waiting = self._waiting, []
-        sends, self._sends = self._sends, {}
-        for done in waiting:
-            done.errback(error)
-        for results in sends.values():
-            for result in results:
-                if not result.called:
-                    result.errback(error)
-
-    def _fail_calls(self, error: Exception) -> None:
-        calls, self._calls = self._calls, {}
-        for answer in calls.values():
-            if not answer.called:
-                answer.errback(error)
 
     def _tell(self, name: str, *args: Any) -> None:
         callback = self._callbacks.get(name)
@@ -417,9 +374,9 @@ def _opened(store: str | ClientStore | None) -> ClientStore:
 _TELL: dict[type[Any], Callable[[Client, Any], None]] = {
     effects.Synced: Client._synced,
     effects.Deliver: Client._deliver,
-    effects.Acked: Client._acked,
-    effects.SendRefused: Client._refused,
-    effects.Answered: Client._answered,
+    effects.Acked: lambda client, notice: client._results.acked(notice),
+    effects.SendRefused: lambda client, notice: client._results.refused(notice),
+    effects.Answered: lambda client, notice: client._results.answered(notice),
     effects.ReceiptChanged: Client._receipt,
     effects.Hinted: Client._hinted,
     effects.Withdrawn: Client._withdrawn,

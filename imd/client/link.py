@@ -19,7 +19,9 @@ from imd import wire
 from imd.client.connection import Connection, ConnectionFactory
 from imd.client.effects import Hangup, Notice, Reconnect, Stop, Turn
 from imd.client.errors import LoginFailed
-from imd.client.rules import Login, Options, Rules
+from imd.client.installation import Options
+from imd.client.login import Login
+from imd.client.rules import Rules
 from imd.client.store import ClientStore
 from imd.client.timer import Timer
 

@@ -13,6 +13,7 @@
  */
 
 import { ImdError } from "./client/errors.js";
+import { Files } from "./client/files.js";
 import { Devices, Friends } from "./client/friends.js";
 import { Leader } from "./client/leader.js";
 import { MemoryStore } from "./client/memory.js";
@@ -20,7 +21,7 @@ import { IndexedStore } from "./client/store.js";
 import { newId, wall } from "./client/system.js";
 import { Tabs } from "./client/tabs.js";
 import { NOBODY, TIMINGS } from "./client/types.js";
-import { conversationOf, messageOf, pendingMessage } from "./client/views.js";
+import { conversationOf, messageOf, pendingMessage, uploadMessage } from "./client/views.js";
 
 export { ImdError };
 
@@ -52,6 +53,13 @@ export class Client extends EventTarget {
     this.#timings = { ...TIMINGS, ...timings };
     this.friends = new Friends(this, () => this.#ask("friends", []));
     this.devices = new Devices(this);
+    this.files = new Files(this, {
+      url: this.#url,
+      store: () => this.#need(),
+      user: () => this.#account.user,
+      tell: (events) => this.#tabs?.tell(events),
+      look: () => void this.#ask("uploads", []).catch(() => {}),
+    });
   }
 
   #url;
@@ -274,16 +282,18 @@ export class Client extends EventTarget {
     return this.#append(conv, "text", { text });
   }
 
-  /** Send a message that failed again, as a new one.
+  /** Send a message that failed again, as a new one; the upload of a file goes on as the same.
    * @param {string} id @returns {Promise<Message>} @throws {ImdError} `not_found` */
   async retry(id) {
     const old = await this.#need().pending(id);
+    if (!old && (await this.#need().upload(id))) return this.files.retry(id);
     if (!old) throw new ImdError("not_found", "no such failed message");
     return this.#append(old.conv, old.kind, old.body, id);
   }
 
   /** Forget a message that failed. @param {string} id @throws {ImdError} `not_found` */
   async discard(id) {
+    if ((await this.#need().upload(id))?.code !== undefined) return this.files.cancel(id);
     const { conv } = await this.#need().discard(id);
     this.#tabs?.tell([
       ["discarded", { conv, id }],
@@ -333,9 +343,13 @@ export class Client extends EventTarget {
    * @throws {ImdError} `offline` if nothing is here and the server cannot be asked
    */
   async history(conv, { before, limit = 50 } = {}) {
-    const { log, rows, outbox } = await this.#need().page(conv, before ?? Infinity, limit);
+    const { log, rows, outbox, uploads } = await this.#need().page(conv, before ?? Infinity, limit);
     const me = this.#account.user;
-    const pending = before === undefined ? outbox.map((one) => pendingMessage(one, log, me)) : [];
+    const waiting = [
+      ...outbox.map((one) => pendingMessage(one, log, me)),
+      ...uploads.map((one) => uploadMessage(one, me)),
+    ];
+    const pending = before === undefined ? waiting : [];
     if (!log) return { items: pending, more: false };
     const first = rows[0]?.seq ?? Math.min(before ?? Infinity, log.have + 1);
     const older = await this.#older(conv, first, log.floor, limit - rows.length, rows, before);

@@ -19,7 +19,7 @@ async ([options, start]) => {
   globalThis.ImdError = ImdError;
   globalThis.seen = [];
   for (const name of ["state", "account", "message", "sent", "failed", "receipt", "event",
-                      "friends", "withdrawn", "discarded"])
+                      "friends", "withdrawn", "discarded", "upload", "progress"])
     client.addEventListener(name, ({ detail }) => seen.push([name, detail]));
   globalThis.until = async (check) => {
     for (let i = 0; i < 2000; i++) {
@@ -44,6 +44,8 @@ def serve(context: BrowserContext, origin: str) -> None:
         path = route.request.url.removeprefix(origin).split("?")[0]
         if path == "/blank":
             route.fulfill(body=_BLANK, content_type="text/html")
+        elif path.startswith("/v1/"):
+            route.continue_()
         else:
             route.fulfill(path=WEB / path.lstrip("/"), content_type="text/javascript")
 

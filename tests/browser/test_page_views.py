@@ -14,6 +14,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from tests.browser.conftest import Complaints
+from tests.browser.pictures import png
 from tests.browser.served import Served
 from tests.browser.visitors import Visitor, Visitors
 from tests.process import ROOT
@@ -32,6 +33,10 @@ TALK = [
     ("bob", "שבת בעשר זה מצוין"),
     ("bob", "明天见!"),
     ("alice", "👍"),
+]
+FILES = [
+    {"name": "From the hut.png", "mimeType": "image/png", "buffer": png()},
+    {"name": "Timetable.pdf", "mimeType": "application/pdf", "buffer": b"%PDF-" + bytes(48_200)},
 ]
 
 
@@ -55,6 +60,11 @@ def stage(browser: Browser, server: Served) -> Iterator[tuple[Visitor, Visitor]]
     carol.act("ask", "alice")
     dan.write("Are you coming tonight?")
     alice.sees("Are you coming tonight?")
+    dan.page.locator("input[type=file]").set_input_files(FILES)
+    alice.sees("Timetable.pdf", "received")
+    alice.write("Lovely!")
+    alice.page.locator("input[type=file]").set_input_files(FILES[1:])
+    expect(dan.page.locator(".row")).to_have_count(5)
     alice.open("bob")
     for name, text in TALK:
         people[name].write(text)
@@ -89,6 +99,17 @@ def conversation(page: Page) -> None:
     page.wait_for_timeout(100)
 
 
+def files(page: Page) -> None:
+    """Messages with files."""
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name="dan").click()
+    expect(page.locator(".row")).to_have_count(5)
+    expect(page.locator(".picture img")).to_be_visible()
+    shown = "() => document.querySelector('.picture img').naturalWidth > 0"
+    page.wait_for_function(shown)
+    page.wait_for_timeout(100)
+
+
 def people(page: Page) -> None:
     """Friends and requests."""
     page.keyboard.press("Escape")
@@ -104,7 +125,7 @@ def settings(page: Page) -> None:
 
 
 OUTSIDE: list[Callable[[Page], None]] = [login, register]
-INSIDE: list[Callable[[Page], None]] = [conversations, conversation, people, settings]
+INSIDE: list[Callable[[Page], None]] = [conversations, conversation, files, people, settings]
 
 
 def check(page: Page, name: str) -> None:

@@ -4,12 +4,22 @@
 import { ImdError } from "./errors.js";
 
 /** Version of the object stores below. */
-const SCHEMA = 1;
+const SCHEMA = 2;
 /** Ms to wait for other tabs to let an upgrade happen. */
 const PATIENCE = 5000;
 
+/** @param {IDBDatabase} db @param {number} old version */
+function upgrade(db, old) {
+  if (old < 1) createLog(db);
+  const uploads = db.createObjectStore("upload", { keyPath: "order", autoIncrement: true });
+  uploads.createIndex("id", "id", { unique: true });
+  uploads.createIndex("conv", ["conv", "order"]);
+  // Apart, so that the bytes of a file are not written again with what becomes of it.
+  db.createObjectStore("blob");
+}
+
 /** @param {IDBDatabase} db */
-function upgrade(db) {
+function createLog(db) {
   db.createObjectStore("meta");
   db.createObjectStore("conversation", { keyPath: "id" });
   const messages = db.createObjectStore("message", { keyPath: ["conv", "seq"] });
@@ -64,7 +74,7 @@ export class Database {
 
   async #opened() {
     const request = indexedDB.open(this.#name, SCHEMA);
-    request.onupgradeneeded = () => upgrade(request.result);
+    request.onupgradeneeded = ({ oldVersion }) => upgrade(request.result, oldVersion);
     const blocked = new Promise((_, reject) => {
       request.onblocked = () =>
         setTimeout(() => reject(new ImdError("storage", "close the other tabs")), PATIENCE);

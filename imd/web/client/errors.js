@@ -6,14 +6,18 @@
  * - `offline`: there is no connection, or it ended before the answer came;
  * - `storage`: the browser's database cannot be used, or is full;
  * - `version`: this page is older than the data of another tab: reload it;
- * - `expired`: a message that could not be sent for a week.
+ * - `expired`: a message that could not be sent for a week;
+ * - `full`: the server has no room for files now;
+ * - `unreadable`: the browser cannot read a file any more.
  */
 export class ImdError extends Error {
-  /** @param {string} code @param {string} [message] */
-  constructor(code, message = "") {
+  /** `most`: of a limit that was exceeded. @param {string} code @param {string} [message]
+   * @param {number} [most] */
+  constructor(code, message = "", most) {
     super(message || code);
     this.name = "ImdError";
     this.code = code;
+    this.most = most;
   }
 }
 

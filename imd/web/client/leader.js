@@ -3,10 +3,11 @@
 
 import { Calls } from "./calls.js";
 import { FENCED, ImdError } from "./errors.js";
+import { eventsOf } from "./events.js";
+import { LaterUploads } from "./later.js";
 import { Link } from "./link.js";
 import { Timer, now, sleep } from "./system.js";
 import { NOBODY } from "./types.js";
-import { messageOf, pendingMessage } from "./views.js";
 
 /** @import {Body, Login, Notice, Saved, Timings, Write} from "./types.js" */
 /** @import {IndexedStore} from "./store.js" */
@@ -30,6 +31,16 @@ export class Leader {
     this.#timings = timings;
     this.#tell = tell;
     this.#deposed = deposed;
+    this.#uploads = new LaterUploads({
+      url,
+      store,
+      term,
+      timings,
+      tell,
+      account: () => this.account,
+      call: (method, params) => this.#call(method, params),
+      ready: () => void this.#pull().catch(() => {}),
+    });
   }
 
   #url;
@@ -38,6 +49,7 @@ export class Leader {
   #timings;
   #tell;
   #deposed;
+  #uploads;
   /** @type {Link | null} */
   #link = null;
   #calls = new Calls();
@@ -67,6 +79,7 @@ export class Leader {
     this.#calls.lost();
     this.#entering?.reject(new ImdError("offline", "the tab was closed"));
     this.#wake();
+    await this.#uploads.stop();
     await this.#link?.stop();
     this.#link = null;
   }
@@ -78,6 +91,7 @@ export class Leader {
       rowsAbove: (/** @type {number} */ conv, /** @type {number} */ above) =>
         this.#store.rowsAbove(conv, above),
     };
+    /** @type {Link} */
     const link = new Link({
       url: this.#url,
       store,
@@ -139,43 +153,11 @@ export class Leader {
   #told(notices, writes) {
     /** @type {Events} */
     const events = [];
-    for (const notice of notices) events.push(...this.#events(notice));
+    const logs = this.#link?.rules.conversations;
+    for (const notice of notices) events.push(...eventsOf(notice, this.account, logs));
     if (writes.some(({ type }) => type !== "account")) events.push(["conversations", {}]);
     this.#tell(events);
     for (const notice of notices) this.#follow(notice);
-  }
-
-  /** @param {Notice} notice @returns {Events} */
-  #events(notice) {
-    const me = this.account.user;
-    const logs = this.#link?.rules.conversations;
-    switch (notice.type) {
-      case "deliver": {
-        const { row } = notice;
-        return [["message", { message: messageOf(row, logs?.get(row.conv), me) }]];
-      }
-      case "acked": {
-        const row = { ...notice, from: me, device: this.account.device };
-        return [["sent", { message: messageOf(row, logs?.get(row.conv), me) }]];
-      }
-      case "refused": {
-        const message = pendingMessage(notice.entry, undefined, me);
-        return [["failed", { message, code: notice.code }]];
-      }
-      case "receipt": {
-        const { type: _type, ...receipt } = notice;
-        return [["receipt", receipt]];
-      }
-      case "withdrawn":
-        return [["withdrawn", { conv: notice.conv, above: notice.above }]];
-      case "hinted": {
-        const { name, data } = notice;
-        const friends = name.startsWith("friend.") ? [["friends", {}]] : [];
-        return /** @type {Events} */ ([["event", { name, data }], ...friends]);
-      }
-      default:
-        return [];
-    }
   }
 
   /** @param {Notice} notice */
@@ -200,6 +182,7 @@ export class Leader {
     this.#setState("ready");
     this.#calls.flow();
     void this.#roster().catch(() => {});
+    void this.#uploads.look().catch(() => {});
   }
 
   /** The friend list changed while nobody was told. */
@@ -239,6 +222,7 @@ export class Leader {
     }
     // R9: bad credentials stay bad.
     if (close === 4501) await this.#forget();
+    void this.#uploads.stop();
     this.#setState("refused", { code: error.code, message: reason });
   }
 
@@ -262,6 +246,7 @@ export class Leader {
     reconnect: async () => this.#reconnect(),
     awake: async () => this.#awake(),
     outbox: () => this.#pull(),
+    uploads: async () => this.#link && this.#uploads.look(),
   };
 
   /** @param {Login} login */

@@ -7,8 +7,8 @@
 import { ImdError } from "./errors.js";
 import { NOBODY } from "./types.js";
 
-/** @import {Account, Log, Pending, Row, Saved, Write} from "./types.js" */
-/** @import {Lead, Summary} from "./store.js" */
+/** @import {Account, Log, Pending, Row, Saved, Upload, Write} from "./types.js" */
+/** @import {Lead, Page, Summary} from "./store.js" */
 
 /** Has the methods of `IndexedStore`. */
 export class MemoryStore {
@@ -21,6 +21,10 @@ export class MemoryStore {
   #rows = new Map();
   /** @type {Map<number, Pending>} */
   #outbox = new Map();
+  /** @type {Map<string, Upload>} */
+  #uploads = new Map();
+  /** @type {Map<string, Blob>} */
+  #blobs = new Map();
   #order = 0;
 
   async open() {}
@@ -84,7 +88,8 @@ export class MemoryStore {
   /** @param {string} _term */
   async wipe(_term) {
     const lead = this.#meta.get("lead");
-    for (const map of [this.#meta, this.#logs, this.#rows, this.#outbox]) map.clear();
+    const all = [this.#meta, this.#logs, this.#rows, this.#outbox, this.#uploads, this.#blobs];
+    for (const map of all) map.clear();
     this.#meta.set("lead", lead);
   }
 
@@ -142,11 +147,12 @@ export class MemoryStore {
   }
 
   /** @param {number} conv @param {number} before @param {number} limit
-   * @returns {Promise<{log: Log | undefined, rows: Row[], outbox: Pending[]}>} */
+   * @returns {Promise<Page>} */
   async page(conv, before, limit) {
     const rows = (await this.rowsAbove(conv, 0)).filter((row) => row.seq < before);
     const outbox = this.#sorted().filter((entry) => entry.conv === conv);
-    return { log: this.#logs.get(conv), rows: rows.slice(-limit), outbox };
+    const uploads = [...this.#uploads.values()].filter((upload) => upload.conv === conv);
+    return { log: this.#logs.get(conv), rows: rows.slice(-limit), outbox, uploads };
   }
 
   /** @returns {Promise<Summary[]>} */
@@ -156,7 +162,70 @@ export class MemoryStore {
       const rows = [...this.#of(log.id).values()];
       const own = rows.filter((row) => row.from === me && row.seq > log.read).length;
       const pending = this.#sorted().findLast((entry) => entry.conv === log.id) ?? null;
-      return { log, last: this.#of(log.id).get(log.have) ?? null, own, pending };
+      const uploads = [...this.#uploads.values()];
+      const upload = uploads.findLast(({ conv }) => conv === log.id) ?? null;
+      return { log, last: this.#of(log.id).get(log.have) ?? null, own, pending, upload };
     });
+  }
+
+  /** @param {number} user @param {Omit<Upload, "order">} upload @param {Blob} blob
+   * @returns {Promise<Upload>} */
+  async addUpload(user, upload, blob) {
+    if ((await this.account()).user !== user) throw new ImdError("unauthorized", "logged out");
+    const row = { ...upload, order: ++this.#order };
+    this.#uploads.set(row.id, row);
+    this.#blobs.set(row.id, blob);
+    return row;
+  }
+
+  /** @param {string} id @returns {Promise<Upload | undefined>} */
+  async upload(id) {
+    return this.#uploads.get(id);
+  }
+
+  /** @param {string} id @returns {Promise<Blob | undefined>} */
+  async blob(id) {
+    return this.#blobs.get(id);
+  }
+
+  /** @param {string} _term @returns {Promise<Upload | undefined>} */
+  async nextUpload(_term) {
+    return [...this.#uploads.values()].find(({ code }) => code === undefined);
+  }
+
+  /** @param {string} _term @param {string} id @param {(old: Upload) => Upload} change
+   * @returns {Promise<Upload | undefined>} */
+  async saveUpload(_term, id, change) {
+    const old = this.#uploads.get(id);
+    if (old) this.#uploads.set(id, change(old));
+    return this.#uploads.get(id);
+  }
+
+  /** @param {string} _term @param {Omit<Pending, "order">} entry
+   * @returns {Promise<Pending | null>} */
+  async uploaded(_term, entry) {
+    if (!this.#uploads.delete(entry.id)) return null;
+    this.#blobs.delete(entry.id);
+    const row = { ...entry, order: ++this.#order };
+    this.#outbox.set(row.order, row);
+    return row;
+  }
+
+  /** @param {string} id @returns {Promise<Upload>} */
+  async retryUpload(id) {
+    const { code, ...upload } = this.#uploads.get(id) ?? {};
+    if (code === undefined) throw new ImdError("not_found", "no such failed upload");
+    const again = /** @type {Upload} */ (upload);
+    this.#uploads.set(id, again);
+    return again;
+  }
+
+  /** @param {string} id @returns {Promise<Upload>} */
+  async dropUpload(id) {
+    const upload = this.#uploads.get(id);
+    if (!upload) throw new ImdError("not_found", "no such upload");
+    this.#uploads.delete(id);
+    this.#blobs.delete(id);
+    return upload;
   }
 }

@@ -12,11 +12,14 @@ import { Database, got } from "./database.js";
 import { FENCED, ImdError } from "./errors.js";
 import { NOBODY } from "./types.js";
 
-/** @import {Account, Log, Pending, Row, Saved, Write} from "./types.js" */
+/** @import {Account, Log, Pending, Row, Saved, Upload, Write} from "./types.js" */
 /** @typedef {{term: string, beat: number}} Lead */
-/** @typedef {{log: Log, last: Row | null, own: number, pending: Pending | null}} Summary */
+/** @typedef {{log: Log | undefined, rows: Row[], outbox: Pending[], uploads: Upload[]}} Page */
+/** @typedef {{log: Log, last: Row | null, own: number, pending: Pending | null,
+ *   upload: Upload | null}} Summary */
 
 const ALL = ["meta", "conversation", "message", "pending"];
+const FILES = ["upload", "blob"];
 
 /** Keys of conversation `conv` from `first` to `last`. @param {number} conv
  * @param {number} [first] @param {number} [last] */
@@ -105,12 +108,13 @@ export class IndexedStore {
 
   /** Forget everything. @param {string} term */
   wipe(term) {
+    const all = [...ALL, ...FILES];
     return this.#db.run(
-      ALL,
+      all,
       "readwrite",
       async (tx) => {
         const lead = await fenced(tx, term);
-        for (const name of ALL) tx.objectStore(name).clear();
+        for (const name of all) tx.objectStore(name).clear();
         meta(tx).put(lead, "lead");
       },
       true,
@@ -184,29 +188,133 @@ export class IndexedStore {
 
   /** A conversation, its last rows below `before`, and what of the outbox belongs to it.
    * @param {number} conv @param {number} before @param {number} limit
-   * @returns {Promise<{log: Log | undefined, rows: Row[], outbox: Pending[]}>} */
+   * @returns {Promise<Page>} */
   page(conv, before, limit) {
-    return this.#db.run(["conversation", "message", "pending"], "readonly", async (tx) => {
+    return this.#db.run([...ALL, "upload"], "readonly", async (tx) => {
       const log = await got(tx.objectStore("conversation").get(conv));
       const outbox = await got(
         tx.objectStore("pending").index("conv").getAll(range(conv, -Infinity)),
       );
+      const uploads = await got(
+        tx.objectStore("upload").index("conv").getAll(range(conv, -Infinity)),
+      );
       const last = Math.min(before - 1, log?.have ?? 0);
       const rows = last < 1 ? [] : await lastRows(tx, range(conv, 0, last), limit, last);
-      return { log, rows, outbox };
+      return { log, rows, outbox, uploads };
     });
   }
 
   /** Every conversation with its last message; `own` counts mine above my read cursor.
    * @returns {Promise<Summary[]>} */
   summaries() {
-    return this.#db.run(ALL, "readonly", async (tx) => {
+    return this.#db.run([...ALL, "upload"], "readonly", async (tx) => {
       const me = (await accountIn(tx)).user;
       const logs = await got(tx.objectStore("conversation").getAll());
       const found = logs.map((log) => summary(tx, log, me));
       return Promise.all(found);
     });
   }
+
+  // -- files that are not at the server yet
+
+  /** R1: a file to be sent, durable when this returns.
+   * @param {number} user @param {Omit<Upload, "order">} upload @param {Blob} blob
+   * @returns {Promise<Upload>} */
+  addUpload(user, upload, blob) {
+    return this.#db.run(
+      ["meta", ...FILES],
+      "readwrite",
+      async (tx) => {
+        if ((await accountIn(tx)).user !== user) throw new ImdError("unauthorized", "logged out");
+        tx.objectStore("blob").put(blob, upload.id);
+        const order = Number(await got(tx.objectStore("upload").add(upload)));
+        return { ...upload, order };
+      },
+      true,
+    );
+  }
+
+  /** @param {string} id @returns {Promise<Upload | undefined>} */
+  upload(id) {
+    return this.#db.run(["upload"], "readonly", (tx) => uploadIn(tx, id));
+  }
+
+  /** Its bytes. @param {string} id @returns {Promise<Blob | undefined>} */
+  blob(id) {
+    return this.#db.run(["blob"], "readonly", (tx) => got(tx.objectStore("blob").get(id)));
+  }
+
+  /** The first that was not refused. @param {string} term @returns {Promise<Upload | undefined>} */
+  nextUpload(term) {
+    return this.#db.run(["meta", "upload"], "readonly", async (tx) => {
+      await fenced(tx, term);
+      const all = await got(tx.objectStore("upload").getAll());
+      return all.find(({ code }) => code === undefined);
+    });
+  }
+
+  /** Change one, unless it was cancelled; what it is now.
+   * @param {string} term @param {string} id @param {(old: Upload) => Upload} change
+   * @returns {Promise<Upload | undefined>} */
+  saveUpload(term, id, change) {
+    return this.#db.run(["meta", "upload"], "readwrite", async (tx) => {
+      await fenced(tx, term);
+      const old = await uploadIn(tx, id);
+      if (!old) return undefined;
+      tx.objectStore("upload").put(change(old));
+      return change(old);
+    });
+  }
+
+  /** It is at the server: its message takes its place, at the end of the outbox; null if it was
+   * cancelled. @param {string} term @param {Omit<Pending, "order">} entry
+   * @returns {Promise<Pending | null>} */
+  uploaded(term, entry) {
+    return this.#db.run(
+      ["meta", "pending", ...FILES],
+      "readwrite",
+      async (tx) => {
+        await fenced(tx, term);
+        const upload = await uploadIn(tx, entry.id);
+        if (!upload) return null;
+        forget(tx, upload);
+        return { ...entry, order: Number(await got(tx.objectStore("pending").add(entry))) };
+      },
+      true,
+    );
+  }
+
+  /** One that was refused is to be tried again. @param {string} id @returns {Promise<Upload>} */
+  retryUpload(id) {
+    return this.#db.run(["upload"], "readwrite", async (tx) => {
+      const { code, ...upload } = (await uploadIn(tx, id)) ?? {};
+      if (code === undefined) throw new ImdError("not_found", "no such failed upload");
+      const again = /** @type {Upload} */ (upload);
+      tx.objectStore("upload").put(again);
+      return again;
+    });
+  }
+
+  /** Forget one; returns it. @param {string} id @returns {Promise<Upload>} */
+  dropUpload(id) {
+    return this.#db.run(FILES, "readwrite", async (tx) => {
+      const upload = await uploadIn(tx, id);
+      if (!upload) throw new ImdError("not_found", "no such upload");
+      forget(tx, upload);
+      return upload;
+    });
+  }
+}
+
+/** @param {IDBTransaction} tx @param {string} id @returns {Promise<Upload | undefined>} */
+function uploadIn(tx, id) {
+  return got(tx.objectStore("upload").index("id").get(id));
+}
+
+/** @param {IDBTransaction} tx @param {Upload} upload */
+function forget(tx, { id, order }) {
+  tx.objectStore("upload").delete(order);
+  tx.objectStore("blob").delete(id);
 }
 
 /** @param {IDBTransaction} tx */
@@ -273,8 +381,11 @@ async function lastRows(tx, keys, limit, last) {
 async function summary(tx, log, me) {
   const outbox = tx.objectStore("pending").index("conv");
   const newest = got(outbox.openCursor(range(log.id, -Infinity), "prev"));
+  const uploads = tx.objectStore("upload").index("conv");
+  const upload = got(uploads.openCursor(range(log.id, -Infinity), "prev"));
   const mine = IDBKeyRange.bound([log.id, me, log.read + 1], [log.id, me, Infinity]);
   const own = got(tx.objectStore("message").index("sender").count(mine));
   const last = await got(tx.objectStore("message").get([log.id, log.have]));
-  return { log, last: last ?? null, own: await own, pending: (await newest)?.value ?? null };
+  const pending = (await newest)?.value ?? null;
+  return { log, last: last ?? null, own: await own, pending, upload: (await upload)?.value ?? null };
 }

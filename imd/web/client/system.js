@@ -60,3 +60,8 @@ export class Timer {
 export function sleep(seconds) {
   return new Promise((resolve) => setTimeout(resolve, seconds * 1000));
 }
+
+/** Where the files of a server are. @param {string} url of its WebSocket @param {string} path */
+export function addressOf(url, path) {
+  return new URL(path, url.replace(/^ws/, "http")).href;
+}

@@ -12,6 +12,13 @@
  * `seq` it is acknowledged, but what comes before it is missing; with `code` it was refused.
  * @typedef {{order: number, id: string, conv: number, kind: string, body: Body, since: number, seq?: number, at?: number, code?: string}} Pending
  */
+/**
+ * A file of mine that is not at the server yet; its bytes are stored beside it.  With `file` and
+ * `put` the server expects it there, with `code` it was refused.
+ * @typedef {{order: number, id: string, conv: number, name: string, size: number, mime: string,
+ *   since: number, text?: string, sha256?: string, file?: number, put?: string,
+ *   code?: string}} Upload
+ */
 /** @typedef {{user: number, name: string, delivered: number, read: number}} Peer */
 /**
  * The state of a conversation here.  From `base` (exclusive) to `have` (inclusive) everything
@@ -107,6 +114,8 @@ export const TIMINGS = Object.freeze({
   connect: 20,
   login: 30,
   logout: 3,
+  /** An upload that does not get further for so long is tried again. */
+  stall: 30,
   /** After the browser's database failed. */
   storage: 5,
   /** The leading tab shows so often that it lives, where there are no locks … */

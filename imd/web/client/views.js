@@ -1,11 +1,11 @@
 // @ts-check
 /** What the application sees, made of what is stored. @module */
 
-/** @import {Body, Log, Pending, Peer, Row} from "./types.js" */
+/** @import {Body, Log, Pending, Peer, Row, Upload} from "./types.js" */
 /** @import {Summary} from "./store.js" */
 /**
- * A message.  `seq` is null until it is acknowledged; `state` of mine is `pending`, `failed`
- * (`code` says why), `sent`, `delivered` or `read` (by all others), of others `received`.
+ * A message.  `seq` is null until it is acknowledged; `state` of mine is `uploading`,
+ * `pending`, `failed` (`code` says why), `sent`, `delivered` or `read` (by all others), of others `received`.
  * @typedef {{conv: number, seq: number | null, id: string, from: number, at: number,
  *   kind: string, body: Body, mine: boolean, state: string, code?: string}} Message
  */
@@ -40,14 +40,20 @@ export function pendingMessage({ conv, id, kind, body, since, seq, at, code }, l
   return { ...base, seq, at: at ?? since, state: progress(seq, log?.peers ?? []) };
 }
 
+/** @param {Upload} upload @param {number} me @returns {Message} */
+export function uploadMessage({ conv, id, name, size, mime, text, since, code }, me) {
+  const body = { name, size, mime, ...(text ? { text } : {}) };
+  const message = { conv, seq: null, id, from: me, at: since, kind: "file", body, mine: true };
+  return code === undefined ? { ...message, state: "uploading" } : { ...message, state: "failed", code };
+}
+
 /** @param {Summary} summary @param {number} me @param {Map<number, string>} displays
  * @returns {Conversation} */
-export function conversationOf({ log, last, own, pending }, me, displays) {
+export function conversationOf({ log, last, own, pending, upload }, me, displays) {
   const peer = log.peers[0] ?? { user: 0, name: "", delivered: 0, read: 0 };
   const display = displays.get(peer.user);
-  const shown = pending
-    ? pendingMessage(pending, log, me)
-    : last && messageOf(last, log, me);
+  const waiting = upload ? uploadMessage(upload, me) : pending && pendingMessage(pending, log, me);
+  const shown = waiting ?? (last && messageOf(last, log, me));
   return {
     conv: log.id,
     peer: { id: peer.user, name: peer.name, ...(display ? { display } : {}) },

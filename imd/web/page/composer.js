@@ -1,7 +1,7 @@
 // @ts-check
 /** Where a message is written. @module */
 
-import { h, icon } from "./dom.js";
+import { h, icon, iconButton } from "./dom.js";
 import { explain, t } from "./language.js";
 
 /** On a touch screen Enter makes a new line: there is no Shift at hand. */
@@ -33,8 +33,9 @@ function keep(key, text) {
 
 /** The field and the button; the draft of a conversation stays with the tab. */
 export class Composer {
-  /** @param {number} conv @param {string} name @param {(text: string) => Promise<void>} send */
-  constructor(conv, name, send) {
+  /** @param {number} conv @param {string} name @param {(text: string) => Promise<void>} send
+   * @param {(files: File[]) => void} attach */
+  constructor(conv, name, send, attach) {
     this.#kept = `imd.draft.${conv}`;
     this.#send = send;
     this.field = h("textarea", {
@@ -49,7 +50,13 @@ export class Composer {
     const label = { "aria-label": t("composer.send"), title: t("composer.send") };
     this.#button = h("button", { type: "submit", class: "send", ...label }, icon("send"));
     this.#error = h("p", { class: "error", role: "alert", hidden: true });
-    const bar = h("div", { class: "bar" }, this.field, this.#button);
+    const picker = h("input", { type: "file", multiple: true, hidden: true, tabindex: "-1" });
+    picker.addEventListener("change", () => {
+      attach([...picker.files]);
+      picker.value = "";
+    });
+    const pick = iconButton("attach", t("composer.attach"), () => picker.click());
+    const bar = h("div", { class: "bar" }, picker, pick, this.field, this.#button);
     this.element = h("form", { class: "composer" }, this.#error, bar);
     this.#listen();
     this.#changed();

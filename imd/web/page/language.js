@@ -109,6 +109,17 @@ function capital(text) {
   return first.toLocaleUpperCase(chosen) + text.slice(first.length);
 }
 
+const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte"];
+
+/** So many bytes, in the largest unit that fits. @param {number} count */
+export function bytes(count) {
+  const power = Math.min(UNITS.length - 1, Math.floor(Math.log2(Math.max(1, count)) / 10));
+  const value = count / 1024 ** power;
+  /** @type {Intl.NumberFormatOptions} */
+  const options = { style: "unit", unit: UNITS[power], maximumFractionDigits: value < 10 ? 1 : 0 };
+  return new Intl.NumberFormat(relative.resolvedOptions().locale, options).format(value);
+}
+
 /** How long ago, in the largest unit that fits. @param {number} at */
 export function ago(at) {
   // Clocks differ: what is not past yet is now.

@@ -22,12 +22,15 @@ export class Row {
   #bubble = null;
   /** @type {Element[]} */
   #above = [];
+  /** @type {[sent: number, size: number] | null} */
+  #progress = null;
   #dress = { newDay: false, marked: false, opens: false };
 
   /** Make the elements, or take those there are. @returns {Element[]} */
   show() {
     this.#bubble ??= this.#make(this.message);
     this.#bubble.first = this.#dress.opens;
+    if (this.#progress) this.#bubble.advance(...this.#progress);
     this.#above = this.#lines();
     return [...this.#above, this.#bubble.element];
   }
@@ -52,6 +55,12 @@ export class Row {
   update(message) {
     this.message = message;
     this.#bubble?.update(message);
+  }
+
+  /** @param {number} sent bytes that are at the server @param {number} size of all */
+  advance(sent, size) {
+    this.#progress = [sent, size];
+    this.#bubble?.advance(sent, size);
   }
 
   /** @param {{newDay: boolean, marked: boolean, opens: boolean}} dress what stands above, and

@@ -107,6 +107,12 @@ export class Rows {
     this.#take(row);
   }
 
+  /** How far a file has come. @param {number} from @param {string} id
+   * @param {number} sent @param {number} size */
+  advance(from, id, sent, size) {
+    this.#known.get(`${from}/${id}`)?.advance(sent, size);
+  }
+
   /** How far mine have come. @param {number} delivered @param {number} read */
   receipt(delivered, read) {
     for (let i = this.#rows.length - 1; i >= 0; i--) {

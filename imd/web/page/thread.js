@@ -3,7 +3,9 @@
 
 import { Bubble, oneLine } from "./bubble.js";
 import { Composer } from "./composer.js";
+import { takeDrops } from "./drops.js";
 import { avatar, called, fill, h, icon, iconButton } from "./dom.js";
+import { explainFile, nameOf } from "./file.js";
 import { explain, t } from "./language.js";
 import { Rows } from "./rows.js";
 
@@ -25,8 +27,15 @@ export class Thread {
     this.#announce = actions.announce;
     this.conv = conversation.conv;
     this.#name = called(conversation.peer);
-    this.composer = new Composer(this.conv, this.#name, (text) => this.#send(text));
+    this.composer = new Composer(this.conv, this.#name, (text) => this.#send(text), (files) =>
+      void this.#attach(files),
+    );
     this.#build(actions);
+    takeDrops(this.element, {
+      name: this.#name,
+      open: () => !this.composer.element.hidden,
+      take: (files, folders) => void this.#attach(files, folders),
+    });
     this.#listen();
     this.opened = this.#open();
   }
@@ -47,10 +56,12 @@ export class Thread {
   #fresh(read) {
     const refuse = (/** @type {any} */ error) => this.composer.refuse(explain(error));
     const actions = {
+      refuse: (/** @type {string} */ why) => this.composer.refuse(why),
+      cancel: (/** @type {Message} */ { id }) => void this.#client.files.cancel(id).catch(() => {}),
       retry: (/** @type {Message} */ { id }) => void this.#client.retry(id).catch(refuse),
       discard: (/** @type {Message} */ { id }) => void this.#client.discard(id).catch(refuse),
     };
-    return new Rows((message) => new Bubble(message, this.#name, actions), read);
+    return new Rows((message) => new Bubble(this.#client, message, this.#name, actions), read);
   }
 
   /** @param {{back: () => void, profile: () => void}} actions */
@@ -128,7 +139,11 @@ export class Thread {
     };
     on("message", ({ message }) => this.#arrived(message));
     on("sent", ({ message }) => this.#rows.put(message));
-    on("failed", ({ message }) => this.#rows.put(message));
+    on("failed", ({ message }) => this.#failedSending(message));
+    on("upload", ({ message }) => this.#rows.put(message));
+    on("progress", ({ id, sent, size }) =>
+      this.#rows.advance(client.account?.id ?? 0, id, sent, size),
+    );
     on("discarded", ({ id }) => this.#rows.drop(client.account?.id ?? 0, id));
     on("withdrawn", () => void this.#open());
     on("receipt", ({ user, delivered, read }) => {
@@ -260,6 +275,29 @@ export class Thread {
     if (!looking || !this.#near || newest <= this.#told) return;
     this.#told = newest;
     this.#client.read(this.conv, newest).catch(() => (this.#told = 0));
+  }
+
+  /** A text is looked at while it is sent; a file may fail when nobody looks any more.
+   * @param {Message} message */
+  #failedSending(message) {
+    this.#rows.put(message);
+    if (message.kind !== "file") return;
+    this.#announce(`${nameOf(message.body)}: ${t("state.failed")}. ${explainFile(message)}`);
+  }
+
+  /** @param {File[]} files @param {boolean} [folders] there were some as well */
+  async #attach(files, folders = false) {
+    const wrong = folders ? [t("upload.folder")] : [];
+    for (const file of files) {
+      try {
+        await this.#client.files.send(this.conv, file);
+        this.#toEnd();
+      } catch (error) {
+        wrong.push(`${nameOf(file)}: ${explainFile(error)}`);
+      }
+    }
+    if (wrong.length) this.composer.refuse(wrong.join("\n"));
+    this.composer.field.focus();
   }
 
   /** @param {string} text */

@@ -55,6 +55,7 @@ export const ENGLISH = {
   "thread.blocked": "You have blocked {name}.",
   "thread.profile": "About {name}",
 
+  "state.uploading": "Being uploaded",
   "state.pending": "Waiting to be sent",
   "state.sent": "Sent",
   "state.delivered": "Delivered",
@@ -66,6 +67,24 @@ export const ENGLISH = {
   "composer.label": "Message to {name}",
   "composer.placeholder": "Message",
   "composer.send": "Send",
+  "composer.attach": "Attach files",
+
+  "file.open": "Show {name}",
+  "file.download": "Download {name}",
+  "file.cancel": "Cancel the upload of {name}",
+  "file.uploading": "Upload of {name}",
+  "file.progress": "{sent} of {size}",
+  "file.drop": "Drop files here to send them to {name}",
+
+  "upload.too_large": "This file is larger than {most}, the most that this server takes.",
+  "upload.large": "This file is larger than this server takes.",
+  "upload.limit": "You have uploaded as much as you may in one day. Try again tomorrow.",
+  "upload.full": "The server has no room for files now. Messages still work; try again later.",
+  "upload.unreadable": "The file cannot be read any more: it was changed or deleted. Choose it again.",
+  "upload.storage": "This browser has no room to keep the file until it is sent.",
+  "upload.no_file": "The server has deleted it meanwhile. Choose the file again.",
+  "upload.not_found": "The file is not there any more, or not for you.",
+  "upload.folder": "Folders cannot be sent. Choose the files in them.",
 
   "people.title": "People",
   "people.add": "Add by name",

@@ -55,6 +55,7 @@ export const CHINESE = {
   "thread.blocked": "你已屏蔽 {name}。",
   "thread.profile": "关于 {name}",
 
+  "state.uploading": "正在上传",
   "state.pending": "等待发送",
   "state.sent": "已发送",
   "state.delivered": "已送达",
@@ -66,6 +67,24 @@ export const CHINESE = {
   "composer.label": "发给 {name} 的消息",
   "composer.placeholder": "消息",
   "composer.send": "发送",
+  "composer.attach": "添加文件",
+
+  "file.open": "查看 {name}",
+  "file.download": "下载 {name}",
+  "file.cancel": "取消上传 {name}",
+  "file.uploading": "正在上传 {name}",
+  "file.progress": "{sent} / {size}",
+  "file.drop": "将文件拖放到这里，发送给 {name}",
+
+  "upload.too_large": "此文件超过了服务器允许的最大值 {most}。",
+  "upload.large": "此文件超过了服务器允许的大小。",
+  "upload.limit": "今天的上传量已达到上限。请明天再试。",
+  "upload.full": "服务器暂时没有存放文件的空间。消息仍可正常收发，请稍后再试。",
+  "upload.unreadable": "无法再读取此文件：它已被修改或删除。请重新选择。",
+  "upload.storage": "此浏览器没有足够的空间保存待发送的文件。",
+  "upload.no_file": "服务器已将其删除。请重新选择文件。",
+  "upload.not_found": "文件已不存在，或你无权查看。",
+  "upload.folder": "不能发送文件夹。请选择其中的文件。",
 
   "people.title": "联系人",
   "people.add": "按用户名添加",
