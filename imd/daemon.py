@@ -42,7 +42,7 @@ from imd.messaging import Messaging
 from imd.online import Online
 from imd.ops.lag import Lag
 from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, tell
-from imd.ops.metrics import Alone, MetricsPage
+from imd.ops.metrics import MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
 from imd.retention import Retention
@@ -55,18 +55,12 @@ from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
 from imd.transfer.service import TransferService
 from imd.uploads import Tidying, Uploads
-from imd.watched import COMMON, CONNECTOR, Node, Process
+from imd.watched import COMMON, CONNECTOR, Node, Process, own_port
 
 #: Seconds that sessions get to finish when the server stops.
 DRAIN_SECONDS = 20.0
 
 _WAITING = "storage does not answer yet"
-
-
-def _watch(settings: Settings, page: MetricsPage, reactor: Any) -> tuple[Listener, ...]:
-    """A port for the figures alone, if there is to be one."""
-    listen = settings.metrics.listen
-    return (Listener(listen, Alone(page, reactor), reactor, "metrics.listen"),) if listen else ()
 
 
 def transfer(settings: Settings, reactor: Any, supervisor: Supervisor) -> Step:
@@ -88,7 +82,7 @@ def _transfer_watch(settings: Settings, reactor: Any) -> tuple[Step | Listener, 
     """The figures of a process that is a transfer alone."""
     lag = Lag(reactor)
     page = MetricsPage(COMMON, Process(lag, reactor), settings.metrics, reactor)
-    return (Step("lag", lag.start, lag.stop), *_watch(settings, page, reactor))
+    return (Step("lag", lag.start, lag.stop), *own_port(settings, page, reactor))
 
 
 def connector(
@@ -107,7 +101,7 @@ def connector(
     supervisor.renewals += [listener.renew, *parts.renewals]
     steps: list[Step | Listener] = [
         Step("lag", lag.start, lag.stop),
-        *_watch(settings, parts.metrics, reactor),
+        *own_port(settings, parts.metrics, reactor),
         Step("storage", parts.start_storage, parts.engine.stop),
         Step("passwords", parts.pool.start, parts.pool.stop),
         Step("files", parts.start_files, parts.files.stop),

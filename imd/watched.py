@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from imd.config import Settings
 from imd.counts import Histogram
 from imd.lane import Lane
 from imd.ops.lag import Lag
-from imd.ops.metrics import Figure
+from imd.ops.lifecycle import Listener
+from imd.ops.metrics import Alone, Figure, MetricsPage
 from imd.status.redis import RedisUserStatus
 from imd.status.redis_link import Counts
 from imd.version import __version__
@@ -240,3 +242,9 @@ CONNECTOR = (
         lambda n: n.redis and n.redis.timeouts,
     ),
 )
+
+
+def own_port(settings: Settings, page: MetricsPage, reactor: Any) -> tuple[Listener, ...]:
+    """A port for the figures alone, if there is to be one."""
+    listen = settings.metrics.listen
+    return (Listener(listen, Alone(page, reactor), reactor, "metrics.listen"),) if listen else ()

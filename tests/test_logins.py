@@ -149,6 +149,14 @@ class OwnershipTests(LoginsTests):
         self.assertEqual(len(self.app.do(self.app.storage.devices(before.user.id))), 1)
         self.assertIs(self.code("alice", "ours"), Code.UNAUTHORIZED)
 
+    def test_an_account_that_was_erased_is_handed_to_nobody(self) -> None:
+        self.make(Directory("corp", adopt=True, alice="theirs"))
+        user = self.login("alice", "ours", register=True).user.id
+        self.app.do(self.app.storage.close_account(user))
+        for password in "ours", "theirs", "erased":
+            self.assertIs(self.code("alice", password), Code.UNAUTHORIZED)
+        self.assertEqual(self.app.do(self.app.storage.password_of("alice"))[1], "erased")
+
 
 class OutageTests(LoginsTests):
     def test_a_directory_that_is_away_lets_nobody_in_through_the_next(self) -> None:
