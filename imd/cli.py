@@ -15,6 +15,7 @@ COMMANDS = {
     "chat": ("imd.terminal.chat", "talk to friends in the terminal"),
     "conformance": ("imd.conformance.main", "test a client against the rules of the protocol"),
     "doctor": ("imd.doctor.main", "look at everything that a server depends on"),
+    "erase": ("imd.erase", "erase an account, and what its user wrote"),
     "export": ("imd.export", "write out what the server keeps of one user, as JSON lines"),
     "message": ("imd.trace", "what became of one message: imd message trace ID"),
     "migrate": ("imd.migrate", "create or upgrade the schema of a PostgreSQL store"),

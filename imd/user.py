@@ -37,7 +37,11 @@ class Failed(Exception):
 
 def main(argv: Sequence[str]) -> int:
     """Run the command; 0, 1 if it was refused, 78 for a bad configuration."""
-    options = _parser().parse_args(argv)
+    return carry_out(_parser().parse_args(argv))
+
+
+def carry_out(options: argparse.Namespace) -> int:
+    """Run ``options.run``, where the options say; the exit code as of ``main``."""
     try:
         settings = _settings(options)
         options.run(_caller(settings, options.url), options)
@@ -61,16 +65,15 @@ def _parser() -> argparse.ArgumentParser:
         if name in ("add", "passwd"):
             from_input = "read the password from standard input, one line"
             command.add_argument("--password-stdin", action="store_true", help=from_input)
-        if name == "erase":
-            command.add_argument("--yes", action="store_true", help="do not ask")
         if name == "sessions":
             command.add_argument("--revoke", metavar="DEVICE", type=int, help="log a device out")
             command.add_argument("--all", action="store_true", help="log all devices out")
-        _add_places(command)
+        add_places(command)
     return parser
 
 
-def _add_places(command: argparse.ArgumentParser) -> None:
+def add_places(command: argparse.ArgumentParser) -> None:
+    """Options that say which server or store is meant."""
     command.add_argument("--config", metavar="FILE", help="the configuration file of the server")
     command.add_argument("--store", metavar="URL", help='"sqlite", or postgresql://…')
     command.add_argument("--data", metavar="DIRECTORY", help="of the embedded store")
@@ -180,26 +183,12 @@ def _list(call: Call, options: argparse.Namespace) -> None:
             print(f"{after:32}  {state:8}  {item['user']:<16}  {clean(item['display'])}".rstrip())
 
 
-def _erase(call: Call, options: argparse.Namespace) -> None:
-    repeat = options.name if options.yes else _asked(options.name)
-    done = call("user.erase", {"user": options.name, "repeat": repeat})
-    print(f"erased {done['messages']} messages and {done['files']} files")
-
-
-def _asked(name: str) -> str:
-    if not sys.stdin.isatty():
-        raise Failed("nobody to ask whether this is meant; give --yes")
-    print(f"This erases {name} and all that {name} wrote, and cannot be undone.")
-    return input("Type the name again: ")
-
-
 _COMMANDS: dict[str, tuple[Callable[[Call, argparse.Namespace], None], str, bool]] = {
     "add": (_add, "Make an account.", True),
     "disable": (_disable, "Lock an account out, and end its sessions.", True),
     "enable": (_enable, "Let an account in again.", True),
     "passwd": (_passwd, "Set a password, and log all devices out.", True),
     "sessions": (_sessions, "List the devices of an account, or log them out.", True),
-    "erase": (_erase, "Erase an account, and what its user wrote.", True),
     "list": (_list, "List all accounts.", False),
 }
 

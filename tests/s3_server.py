@@ -63,7 +63,7 @@ class S3Server:
             *(f"-s3.port={self.port}", f"-s3.config={self._directory / 's3.json'}", *ports),
             # Two catalogues that nobody asks for would listen at the same ports in every server.
             *("-s3.port.iceberg=0", "-s3.port.lance=0"),
-            *("-volume.max=20", "-master.volumeSizeLimitMB=256", "-volume.minFreeSpace=0"),
+            *("-volume.max=1000", "-master.volumeSizeLimitMB=256", "-volume.minFreeSpace=0"),
         ]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log)

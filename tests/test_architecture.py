@@ -23,8 +23,8 @@ APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evicti
 APPLICATION |= {"logins", "online", "reach", "retention"}
 APPLICATION |= {"recent", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
-EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "export", "migrate", "sources", "tap"}
-EDGE |= {"offline", "trace", "user", "watched"}
+EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "erase", "export", "migrate"}
+EDGE |= {"offline", "sources", "tap", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.

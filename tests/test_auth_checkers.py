@@ -184,7 +184,7 @@ def on_path(monkeypatch: pytest.MonkeyPatch, directory: Path) -> None:
     """Put a directory before the sources on the Python path of children."""
     usual = process.environment()
     path = f"{directory}:{usual['PYTHONPATH']}"
-    monkeypatch.setattr(process, "environment", lambda _: usual | {"PYTHONPATH": path})
+    monkeypatch.setattr(process, "environment", lambda *_: usual | {"PYTHONPATH": path})
 
 
 def example() -> str:

@@ -102,6 +102,8 @@ MISTAKES: list[tuple[str, str, str]] = [
     ("s3.region", f'{BUCKET}region = ""', "name the region"),
     ("s3.endpoint", f'{BUCKET}endpoint = "s3.example.org"', "https://s3.example.org"),
     ("s3.endpoint", f'{BUCKET}endpoint = "http://[::1"', "https://s3.example.org"),
+    ("admin-token-file", 'admin-token-file = "/no/file"', "cannot read /no/file"),
+    ("retention.messages-days", "retention.messages-days = 7", "or 8 to"),
     # -- where to listen
     ("listen", 'listen = ""', "begin with the kind"),
     ("listen", 'listen = "8080"', "begin with the kind"),

@@ -126,7 +126,7 @@ async def test_a_frozen_redis_makes_three_calls_wait_and_no_more(
                 assert await fails(status.lookup([1])) < IN_TIME
             assert status.counts.timeouts == 3
             all_fail_at_once(status)
-            await deferLater(reactor, seconds + began - reactor.seconds(), lambda: None)
+            await deferLater(reactor, max(0.0, seconds + began - reactor.seconds()), lambda: None)
             all_fail_at_once(status)
         finally:
             mine.resume()

@@ -1,4 +1,4 @@
-"""Devices that are lost: they are revoked while they go on writing."""
+"""Devices that are lost: they are revoked, some while they go on writing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVERY, AFTER = 0.2, 10.0
 
 
 class Losses:
-    """The losses of one run; a lost device writes into one conversation of its user."""
+    """The losses of one run; one that writes does so in one conversation of its user."""
 
     def __init__(self, found: Sequence[tuple[Loss, Device, Sequence[Device], int]]) -> None:
         """``found``: each with the device, those that the user still has, and a conversation."""
@@ -35,15 +35,15 @@ class Losses:
         self, began: float, loss: Loss, lost: Device, left: Sequence[Device], where: int
     ) -> None:
         end = began + loss.at + AFTER
-        writing = Deferred.fromCoroutine(self._write(lost, where, end))
+        writing = Deferred.fromCoroutine(self._write(lost, loss.writes, where, end))
         await sleep(reactor, began + loss.at - reactor.seconds())
         await insist(left, "device.revoke", device=lost.history.device)
         self.revoked.append(Revoked(lost.history.device, now()))
         await writing
 
-    async def _write(self, lost: Device, where: int, end: float) -> None:
+    async def _write(self, lost: Device, writes: bool, where: int, end: float) -> None:
         number = 0
-        while lost.client.state != "stopped" and reactor.seconds() < end:
+        while writes and lost.client.state != "stopped" and reactor.seconds() < end:
             number += 1
             lost.send(where, f"finder {number}")
             await sleep(reactor, EVERY)

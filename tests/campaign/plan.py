@@ -84,10 +84,11 @@ class Quarrel(Struct, frozen=True):
 
 
 class Loss(Struct, frozen=True):
-    """A device more of a user, which goes on writing when it is revoked."""
+    """A device more of a user, which is revoked; ``writes``: it goes on writing meanwhile."""
 
     at: float
     user: int
+    writes: bool
 
 
 class Plan(Struct, frozen=True):
@@ -151,7 +152,10 @@ def _losses(seed: str, sizes: Sizes) -> tuple[Loss, ...]:
     chance = stream(seed, "losses")
     number = -(-sizes.users // sizes.careful) if sizes.careful else 0
     losers = chance.sample(range(sizes.users), number)
-    return tuple(Loss(chance.uniform(0.2, 0.8) * sizes.seconds, user) for user in losers)
+    return tuple(
+        Loss(chance.uniform(0.2, 0.8) * sizes.seconds, user, bool(n % 2))
+        for n, user in enumerate(losers)
+    )
 
 
 def _faults(seed: str, sizes: Sizes) -> tuple[Fault, ...]:
