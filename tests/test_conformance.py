@@ -13,14 +13,13 @@ from imd.conformance.main import PYTHON
 from imd.conformance.play import Kit, scenarios
 from imd.conformance.script import Scenario
 from tests.broken_client import DEFECTS
+from tests.conformance_runs import QUICK, SLOW, assert_keeps, client_kit
 
-#: Real seconds of a protocol second, and how late a client may be.
-SCALE, SLACK = 0.05, 10.0
 #: Many messages are handled in 200 ms of protocol time, which have to be long enough for that.
-UNHURRIED, LONGER = "r7-coalesced", 0.5
+UNHURRIED = "r7-coalesced"
 #: A defect is looked for with longer and longer seconds: what a client does wrong comes too late
 #: to be seen if the machine is slow beside them.  It is waited for in vain, but not for long.
-SCALES, SHORT = (SCALE, 0.5, 5.0), 1.0
+SCALES, SHORT = (QUICK, SLOW, 5.0), 1.0
 
 ALL = scenarios()
 HURRIED = [scenario for scenario in ALL if scenario.name != UNHURRIED]
@@ -30,29 +29,20 @@ RULES = {f"R{number}" for number in range(1, 10)}
 @pytest.fixture(scope="module")
 def kit() -> Iterator[Kit]:
     """Plays against the Python client."""
-    from twisted.internet import reactor
-
-    kit = Kit(reactor, PYTHON, SCALE, SLACK)
+    kit = client_kit(PYTHON, QUICK)
     yield kit
     pytest_twisted.blockon(Deferred.fromCoroutine(kit.stop()))
 
 
-@pytest.mark.limit(90)
+@pytest.mark.limit(300)
 @pytest.mark.parametrize("scenario", HURRIED, ids=[f"{each.rule}-{each.name}" for each in HURRIED])
 async def test_the_python_client_keeps_the_rule(kit: Kit, scenario: Scenario) -> None:
-    verdict = await kit.play(scenario)
-    assert verdict.faults == ()
+    await assert_keeps(kit, client_kit(PYTHON, SLOW), scenario)
 
 
 async def test_the_python_client_keeps_the_rule_of_marks() -> None:
-    from twisted.internet import reactor
-
     (scenario,) = (each for each in ALL if each.name == UNHURRIED)
-    kit = Kit(reactor, PYTHON, LONGER, SLACK)
-    try:
-        assert (await kit.play(scenario)).faults == ()
-    finally:
-        await kit.stop()
+    await assert_keeps(None, client_kit(PYTHON, SLOW), scenario)
 
 
 @pytest.mark.limit(600)

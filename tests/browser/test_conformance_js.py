@@ -12,6 +12,7 @@ from twisted.internet.defer import Deferred
 from imd.conformance.play import Kit, scenarios
 from imd.conformance.script import Scenario
 from tests.browser.pages import WEB
+from tests.conformance_runs import QUICK, SLOW, assert_keeps, client_kit
 
 COMMAND = (sys.executable, "-m", "tests.browser.conformance_driver")
 ALL = scenarios()
@@ -23,27 +24,18 @@ HURRIED = [scenario for scenario in ALL if scenario not in UNHURRIED]
 @pytest.fixture(scope="module")
 def kit() -> Iterator[Kit]:
     """Plays against imd.js; one browser for all scenarios."""
-    from twisted.internet import reactor
-
-    kit = Kit(reactor, COMMAND, scale=0.05, slack=15.0, static=WEB)
+    kit = client_kit(COMMAND, QUICK, WEB)
     yield kit
     pytest_twisted.blockon(Deferred.fromCoroutine(kit.stop()))
 
 
-@pytest.mark.limit(120)
+@pytest.mark.limit(300)
 @pytest.mark.parametrize("scenario", HURRIED, ids=[f"{each.rule}-{each.name}" for each in HURRIED])
 async def test_imd_js_keeps_the_rule(kit: Kit, scenario: Scenario) -> None:
-    verdict = await kit.play(scenario)
-    assert verdict.faults == ()
+    await assert_keeps(kit, client_kit(COMMAND, SLOW, WEB), scenario)
 
 
 @pytest.mark.limit(120)
 async def test_imd_js_keeps_the_rule_of_marks() -> None:
-    from twisted.internet import reactor
-
     (scenario,) = UNHURRIED
-    kit = Kit(reactor, COMMAND, scale=0.5, slack=15.0, static=WEB)
-    try:
-        assert (await kit.play(scenario)).faults == ()
-    finally:
-        await kit.stop()
+    await assert_keeps(None, client_kit(COMMAND, SLOW, WEB), scenario)
