@@ -76,6 +76,7 @@ class ContentTests(SynchronousTestCase):
         file = {"name": "a.pdf", "size": 3, "mime": "application/pdf", "text": "look"}
         self.assertEqual(content("file", file), "[file a.pdf, 3 bytes, application/pdf] look")
         self.assertEqual(content("file", {"name": 1}, 7), "[file 7: 1, ? bytes, ?]")
+        self.assertEqual(content("erased", {}), "[erased]")
         self.assertEqual(content("dance", {}), "[dance: this version cannot show it]")
 
 
