@@ -336,3 +336,14 @@ def test_the_command_prints_a_line_each_and_says_by_its_code_what_is_wrong(tmp_p
     wrong = command(tmp_path, "--bogus")
     assert wrong.returncode == 78
     assert wrong.stdout.startswith("fail  options  option --bogus not recognized")
+
+
+def test_a_database_that_a_server_has_open_is_not_judged_by_what_lies_in_its_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "imd.sqlite3"
+    path.write_bytes(bytes(100))
+    assert "has schema 0" in machine._embedded(path)[0].text
+    path.with_name("imd.sqlite3-wal").write_bytes(b"x")
+    (found,) = machine._embedded(path)
+    assert (found.level, found.text) == ("ok", f"{path} is open; its server has looked at it")
