@@ -93,6 +93,8 @@ class Device:
         self._chance = chance
         self._me = 0
         self._dead = False
+        #: Whether its user answers nothing.
+        self.silent = False
         memory = MemoryStore(keep=1 << 30)
         self._store = Recorded(lambda: SqliteStore(path) if path else memory, self.history)
         self.client = self._new()
@@ -191,7 +193,7 @@ class Device:
         if chance.random() < READS:
             self._note(h.Looked(now(), message.conversation, message.seq))
             client.read(message)
-        if chance.random() < REPLIES:
+        if chance.random() < REPLIES and not self.silent:
             id = str(uuid.uuid5(uuid.UUID(message.id), "reply"))
             self._send(message.conversation, f"answer to {message.id}", id)
 

@@ -128,6 +128,8 @@ class Campaign:
         first = len(self._devices)
         losers = enumerate((loss.user for loss in self._plan.losses), first)
         self._lost = [self._device(number, user) for number, user in losers]
+        for loss, lost in zip(self._plan.losses, self._lost, strict=True):
+            lost.silent = not loss.writes
         others = [each for each in self._devices if each not in firsts]
         for turn in (firsts, others, self._lost):
             for device in turn:
