@@ -174,11 +174,13 @@ def test_nothing_moves_for_those_who_do_not_want_it(visitors: Visitors) -> None:
 def test_a_short_conversation_stands_beside_the_field(visitors: Visitors) -> None:
     alice, _ = visitors.pair()
     alice.write("hello")
-    alice.sees("hello")
-    row, field = alice.row("hello").bounding_box(), alice.field.bounding_box()
-    assert row is not None
-    assert field is not None
-    assert 0 < field["y"] - (row["y"] + row["height"]) < 40
+    # In one turn of the page: a row is drawn anew when its state changes.
+    near = """() => {
+      const row = document.querySelector(".row")?.getBoundingClientRect();
+      const field = document.querySelector("textarea").getBoundingClientRect();
+      return row && 0 < field.y - row.bottom && field.y - row.bottom < 40;
+    }"""
+    alice.page.wait_for_function(near)
 
 
 def test_a_reload_opens_the_same_conversation_and_the_title_counts(visitors: Visitors) -> None:
