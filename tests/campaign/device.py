@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from msgspec import structs
 from twisted.internet.defer import Deferred
 
 from imd import wire
@@ -142,6 +143,11 @@ class Device:
         self.client = self._new()
         self._dead = False
         self.start()
+
+    def find(self) -> None:
+        """From now on whoever found it uses it, who knows no password but has its token."""
+        entrance: Any = self.client._link.rules._entrance
+        entrance._login = structs.replace(entrance._login, password=None)
 
     def drop(self) -> None:
         """Lose the connection, or the attempt to get one."""

@@ -135,6 +135,8 @@ class Campaign:
             for device in turn:
                 device.start()
             await ready(turn)
+        for device in self._lost:
+            device.find()
         pairs, some = self._plan.friends, DeferredSemaphore(MEETINGS)
         await gatherResults([some.run(self._befriend, *pair) for pair in pairs])
         await _until(self._acquainted, ACQUAINTED)
