@@ -31,6 +31,10 @@ RETRY_SECONDS, LONGEST_RETRY = 0.05, 1.0
 class Origin(LiveSession, Protocol):
     """The session that submitted a message."""
 
+    @property
+    def gone(self) -> bool:
+        """Whether it has ended, so that nobody hears any more what becomes of its messages."""
+
     def settle(self, frame: bytes) -> None:
         """One submitted message ended; ``frame`` is its ``ack`` or ``nack``."""
 

@@ -298,7 +298,8 @@ def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
     # What it sent to that conversation after this is forbidden too, or withdrawn: the order is
     # kept.  That is not so for NO_FILE; but a file that is sent as it should be, when it is
     # complete, can be missing only for good.
-    if decision.outcome is Outcome.FORBIDDEN and pending.in_doubt:
+    # Who is gone does not hear the nack either, and sends it again.
+    if decision.outcome is Outcome.FORBIDDEN and (pending.in_doubt or pending.origin.gone):
         return _AWAY
     return _ENDS.get(decision.outcome)
 

@@ -94,6 +94,7 @@ class Listener:
         self.notified: list[Frame] = []
         self.settled: list[Frame] = []
         self.closed: Close | None = None
+        self.gone = False
         self.on_settle: Callable[[], None] = lambda: None
 
     def push(self, conversation: int, frame: bytes) -> None:

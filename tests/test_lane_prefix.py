@@ -18,6 +18,7 @@ class Origin:
     """A session that sends, and is told nothing."""
 
     identity = NOBODY
+    gone = False
 
     def push(self, conversation: int, frame: bytes) -> None: ...
 

@@ -38,6 +38,8 @@ class SlowStorage:
 class Origin:
     """Counts what ended."""
 
+    gone = False
+
     def __init__(self) -> None:
         self.settled = 0
 

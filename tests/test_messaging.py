@@ -256,6 +256,25 @@ class SendingTests(MessagingTests):
         texts = [item["body"]["text"] for item in self.fetch()["items"]]
         self.assertEqual((texts, second.closed), (["bob's"], None))
 
+    def test_what_follows_a_refusal_that_nobody_hears_is_not_stored_before_it_is_sent_again(
+        self,
+    ) -> None:
+        self.make(lane_batch=1)
+        self.send("refused", conversation=CONV)
+        self.app.do(
+            self.app.storage.befriend(ALICE, BOB, "remove", note="", conversation=CONV, at=WALL)
+        )
+        self.send("later")
+        self.alice.gone = True
+        self.app.storage.held.add("append")
+        self.app.turn()
+        self.app.storage.answer()
+        self.befriend(BOB, CONV)
+        self.app.storage.held.clear()
+        self.app.turn()
+        self.assertEqual(self.alice.settled, [])
+        self.assertEqual(self.fetch()["items"], [])
+
     def test_a_message_that_cannot_be_stored_is_refused_for_good(self) -> None:
         self.make()
         self.app.storage.fail("append", error=ValueError("poison"))

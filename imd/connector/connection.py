@@ -176,9 +176,7 @@ class Connection:
         self._set_reading(self._inbox is None)
 
     def _receive(self, frame: wire.AnyClientFrame | decoding.Malformed) -> None:
-        """Handle a frame.  A defect ends this session and must not reach whoever called: that
-        may be the lane, which has the messages of others to acknowledge.
-        """
+        """Handle a frame.  A defect in it must not reach the lane, which may have called this."""
         try:
             self._perform(self._session.receive(frame))
         except Exception:
@@ -210,7 +208,7 @@ class Connection:
         # Unread bytes are no silence: the clock of the client starts when we read again.
         if reading and not self._reading:
             self._session.heard = self._hub.clock.seconds()
-        if reading != self._reading and self._session.state is not State.CLOSED:
+        if reading != self._reading and not self.gone:
             self._reading = reading
             self._socket.set_reading(reading)
 
@@ -238,9 +236,8 @@ class Connection:
         spawn(self._answer(effect.frame), self._log, "request")
 
     def _perform_pong(self, effect: Pong) -> None:
-        hub = self._hub
-        since = hub.messaging.token if effect.clean else None
-        pong = wire.Pong(effect.n, hub.now_ms(), UNSET if since is None else since)
+        since = self._hub.messaging.token if effect.clean else None
+        pong = wire.Pong(effect.n, self._hub.now_ms(), UNSET if since is None else since)
         self.reply(wire.encode(pong))
 
     def _perform_refresh(self, effect: Refresh) -> None:
@@ -273,7 +270,7 @@ class Connection:
     async def _enter(self, hello: wire.Hello) -> wire.Welcome | None:
         """What the client is told; None if it is gone, or was outranked."""
         session, hub = self._session, self._hub
-        if session.state is State.CLOSED:
+        if self.gone:
             return None
         identity, token = await hub.log_in(hello, self._address)
         self._perform(session.admitted(identity, hub.send_bucket(identity.user.id)))
@@ -289,8 +286,7 @@ class Connection:
         since = None if frame.since is UNSET else frame.since
         tail = 0 if frame.tail is UNSET else frame.tail
         try:
-            user = self.identity.user.id
-            if await self._hub.messaging.sync(self, user, frame.req, since, tail):
+            if await self._hub.messaging.sync(self, self.identity.user.id, frame.req, since, tail):
                 self._session.synced = True
         except Unavailable:
             if isinstance(frame, wire.Sync):
@@ -336,6 +332,11 @@ class Connection:
         """Whether the client has logged in."""
         return self._session.identity is not NOBODY
 
+    @property
+    def gone(self) -> bool:
+        """Whether the session has ended."""
+        return self._session.state is State.CLOSED
+
     def push(self, conversation: int, frame: bytes) -> None:
         """Send a frame about ``conversation``, or remember that the client is behind there."""
         self._perform(self._session.push(conversation, frame))
@@ -357,8 +358,8 @@ class Connection:
 
     def writable(self) -> Awaitable[bool]:
         """Waits until the client has read enough; false when it is gone."""
-        if self._session.writable or self._session.state is State.CLOSED:
-            return succeed(self._session.state is not State.CLOSED)
+        if self._session.writable or self.gone:
+            return succeed(not self.gone)
         waiter: Deferred[bool] = Deferred()
         self._waiters = [*(self._waiters or ()), waiter]
         return waiter
