@@ -225,6 +225,15 @@ class OrderTests(CheckerTestCase):
         first = drop(self.of("alice-1"), h.Kept, 0)
         put(self.of("alice-1"), first)
         self.assert_caught(6)
+        # Not between the two: nothing was refused that is sent again.
+        self.found.apart += [Apart(7, 60.0, 70.0, 60.0, 70.0), Apart(7, 0.0, 1.0, 0.0, 1.0)]
+        self.assert_caught(6)
+
+    def test_a_message_that_was_refused_unheard_may_be_sent_again_after_another(self) -> None:
+        first = drop(self.of("alice-1"), h.Kept, 0)
+        put(self.of("alice-1"), first)
+        self.found.apart.append(Apart(7, 5.0, 5.0, 4.0, 55.0))
+        self.assertNotIn(6, {violation.oracle for violation in check(self.found)})
 
     def test_an_answer_that_stands_before_what_it_answers(self) -> None:
         change(self.of("bob-1"), h.Wrote, 0, have=3)

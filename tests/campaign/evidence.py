@@ -72,11 +72,16 @@ class Gauge(Struct, frozen=True, gc=False):
 
 
 class Apart(Struct, frozen=True):
-    """The members of a conversation were no friends, from a time to another."""
+    """The members of a conversation were no friends, from a time to another.
+
+    For certain so, that is; perhaps they were not from ``begin`` to ``end``, either.
+    """
 
     conversation: int
     since: float
     until: float
+    begin: float = 0.0
+    end: float = 0.0
 
 
 class Revoked(Struct, frozen=True):

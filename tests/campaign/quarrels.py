@@ -52,11 +52,13 @@ class Quarrels:
             await self._quarrel(self._pairs[number], quarrel.seconds)
 
     async def _quarrel(self, pair: Pair, seconds: float) -> None:
+        begin = now()
         await insist(pair.one, "friend.remove", user=pair.other[0].user)
         since = now()
         await sleep(reactor, seconds)
-        self.apart.append(Apart(pair.conversation, since, now()))
+        until = now()
         await befriend(pair.one, pair.other)
+        self.apart.append(Apart(pair.conversation, since, until, begin, now()))
 
 
 async def befriend(one: Sequence[Device], other: Sequence[Device]) -> None:

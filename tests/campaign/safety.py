@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tests.campaign.book import Book, Key, at
-from tests.campaign.evidence import Apart, Cursor
+from tests.campaign.evidence import Apart, Cursor, Row
 from tests.campaign.history import (
     Acked,
     Began,
@@ -111,16 +111,30 @@ def stored_in_order(book: Book) -> Iterator[str]:
 
 
 def first_in_first_out(book: Book) -> Iterator[str]:
-    """6: the messages of a device stand in the order of its outbox."""
+    """6: the messages of a device stand in the order of its outbox.
+
+    But one that was refused, to somebody who did not hear that, is sent again after others.
+    """
     for history in book.histories:
-        newest: dict[int, int] = {}
+        newest: dict[int, tuple[int, float]] = {}
         for kept in history.of(Kept):
             seq = book.places.get((kept.conversation, history.user, kept.id))
             if seq is None or book.rows[kept.conversation, seq].device != history.device:
                 continue  # Another device of the user was first with the same answer.
-            if seq < newest.get(kept.conversation, 0):
+            last, since = newest.get(kept.conversation, (0, 0.0))
+            row = book.rows[kept.conversation, seq]
+            if seq > last:
+                newest[kept.conversation] = seq, kept.at
+            elif not _apart(book, row, since):
                 yield f"{history.name}: {kept.conversation}/{seq} stands too early"
-            newest[kept.conversation] = seq
+
+
+def _apart(book: Book, row: Row, since: float) -> bool:
+    """Whether something written at ``since`` may have been refused before ``row`` was stored."""
+    return any(
+        each.conversation == row.conversation and each.begin < row.committed and since < each.end
+        for each in book.evidence.apart
+    )
 
 
 def answers_come_after(book: Book) -> Iterator[str]:
