@@ -46,6 +46,7 @@ from imd.ops.metrics import MetricsPage
 from imd.ops.supervisor import Renewal, Supervisor
 from imd.registry import Registry
 from imd.retention import Retention
+from imd.rounds import Rounds
 from imd.routing import Routing
 from imd.sources import Rates, Sources
 from imd.status.redis import RedisUserStatus
@@ -54,7 +55,7 @@ from imd.times import Times
 from imd.transfer.link import Link
 from imd.transfer.local import LocalTransfer
 from imd.transfer.service import TransferService
-from imd.uploads import Tidying, Uploads
+from imd.uploads import Uploads, tidying
 from imd.watched import COMMON, CONNECTOR, Node, Process, own_port
 
 #: Seconds that sessions get to finish when the server stops.
@@ -189,7 +190,7 @@ class Connector:
         self.messaging: Messaging | None = None
         self.online: Online | None = None
         self.delivery: Delivery | None = None
-        self._tidying: Tidying | None = None
+        self._tidying: Rounds | None = None
         self._lookout: Lookout | None = None
         self.retention: Retention | None = None
         self._unready: str | None = "starting"
@@ -293,7 +294,7 @@ class Connector:
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)
         downloads = Downloads(storage, self._opened(), sources, limits)
-        self._tidying = Tidying(uploads.sweep, clock, sources.fraction)
+        self._tidying = tidying(uploads, clock, sources.fraction)
         methods: dict[str, Call] = {"file.slot": uploads.slot, "file.link": downloads.link}
         own = OWN in self._settings.auth
         logins = Logins(storage, self._passwords, sources, self._checkers, own)

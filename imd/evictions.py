@@ -6,15 +6,15 @@ Whoever does that in this process says so at once.  What other processes do is f
 
 from __future__ import annotations
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from imd.delivery import Delivery
-from imd.errors import Close, Unavailable
+from imd.errors import Close
 from imd.hints import Revoke
 from imd.interfaces.storage import AccountStorage, Storage
 from imd.registry import Registry
-from imd.tasks import Clock, spawn
+from imd.rounds import Rounds
+from imd.tasks import Clock
 
 #: Seconds between two looks; what an operator does beside the server takes so long to be felt.
 LOOK_SECONDS = 2.0
@@ -55,36 +55,23 @@ class Lookout:
         self._storage = storage
         self._registry = registry
         self._evictions = Evictions(storage, registry)
-        self._clock = clock
-        self._timer: IDelayedCall | None = None
-        self._is_running = self._owes = False
+        self._owes = False
+        self._rounds = Rounds(
+            "the look for what others wrote", self._look, lambda: LOOK_SECONDS, clock, self._log
+        )
 
     def start(self) -> None:
         """Look now, and from now on."""
-        self._is_running = True
-        self._begin()
+        self._rounds.start(at_once=True)
 
     def stop(self) -> None:
         """Look no more."""
-        self._is_running = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _begin(self) -> None:
-        self._timer = None
-        spawn(self._look(), self._log, "the look for what others wrote")
+        self._rounds.stop()
 
     async def _look(self) -> None:
-        try:
-            # A look that fails half-way is owed: storage says only once that somebody wrote.
-            self._owes = await self._storage.touched() or self._owes
-            if self._owes:
-                for user in {session.identity.user.id for session in self._registry}:
-                    await self._evictions.evict(user)
-                self._owes = False
-        except Unavailable as error:
-            self._log.warn("what others wrote is looked for later: {error}", error=error)
-        finally:
-            if self._is_running:
-                self._timer = self._clock.callLater(LOOK_SECONDS, self._begin)
+        # A look that fails half-way is owed: storage says only once that somebody wrote.
+        self._owes = await self._storage.touched() or self._owes
+        if self._owes:
+            for user in {session.identity.user.id for session in self._registry}:
+                await self._evictions.evict(user)
+            self._owes = False

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
-from imd.errors import Unavailable
 from imd.interfaces.storage import ExpiryStorage
 from imd.keeping import Keeping
-from imd.tasks import Clock, sleep, spawn
+from imd.rounds import Rounds
+from imd.tasks import Clock, sleep
 
 DAY = 86_400_000
 HOUR = 3_600_000
@@ -48,39 +47,24 @@ class Retention:
         self._keeping = keeping
         self._sources = sources
         self._clock = clock
-        self._timer: IDelayedCall | None = None
-        self._is_running = False
+        self._rounds = Rounds("retention", self._look, self._pause, clock, self._log)
         self.messages = self.files = self.runs = 0
 
     def start(self) -> None:
         """Look now and then, if anything is ever to be deleted."""
-        self._is_running = bool(self._keeping.messages_days or self._keeping.files_days)
-        self._later()
+        if self._keeping.messages_days or self._keeping.files_days:
+            self._rounds.start()
 
     def stop(self) -> None:
         """Begin nothing more."""
-        self._is_running = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._rounds.stop()
 
-    def _later(self) -> None:
-        if self._is_running:
-            delay = LOOK_SECONDS * (0.5 + self._sources.fraction())
-            self._timer = self._clock.callLater(delay, self._begin)
-
-    def _begin(self) -> None:
-        self._timer = None
-        spawn(self._look(), self._log, "retention")
+    def _pause(self) -> float:
+        return LOOK_SECONDS * (0.5 + self._sources.fraction())
 
     async def _look(self) -> None:
-        try:
-            if await self._storage.claim("retention", self._sources.now_ms(), HOUR):
-                await self._run()
-        except Unavailable as error:
-            self._log.warn("retention waits: {error}", error=error)
-        finally:
-            self._later()
+        if await self._storage.claim("retention", self._sources.now_ms(), HOUR):
+            await self._run()
 
     async def _run(self) -> None:
         messages, files = self.messages, self.files
@@ -101,7 +85,7 @@ class Retention:
         undelivered = max(keeping.undelivered_days, keeping.messages_days)
         hard = now - undelivered * DAY if keeping.undelivered_days else 0
         after = 0
-        while self._is_running:
+        while self._rounds.is_running:
             done = await self._storage.expire_messages(after=after, cut=cut, hard=hard, limit=ROWS)
             if done is None:
                 return
@@ -112,7 +96,7 @@ class Retention:
 
     async def _expire_files(self) -> None:
         before = self._sources.now_ms() - self._keeping.files_days * DAY
-        while self._is_running:
+        while self._rounds.is_running:
             done = await self._storage.expire_sent_files(before=before, limit=FILES)
             self.files += done
             if done < FILES:

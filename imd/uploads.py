@@ -8,11 +8,10 @@ any two steps leaves something that ``Uploads.sweep`` finds, or the owner's next
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.defer import DeferredLock
-from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 
 from imd import methods
@@ -22,7 +21,8 @@ from imd.interfaces.storage import FileStorage, Quota
 from imd.limits import Limits
 from imd.media import HEAD_BYTES, media_of
 from imd.model import File, Identity
-from imd.tasks import Clock, Turns, spawn
+from imd.rounds import Rounds
+from imd.tasks import Clock, Turns
 
 DAY = 86_400_000
 #: How long after it was declared a file may be uploaded, ms.
@@ -253,45 +253,12 @@ class Intake:
                 await upload.close()
 
 
-class Tidying:
-    """Sweeps now and then.  ``fraction`` keeps nodes from all doing so at once."""
-
-    _log = Logger()
-
-    def __init__(
-        self,
-        sweep: Callable[[], Coroutine[Any, Any, None]],
-        clock: Clock,
-        fraction: Callable[[], float],
-    ) -> None:
-        self._sweep = sweep
-        self._clock = clock
-        self._fraction = fraction
-        self._timer: IDelayedCall | None = None
-        self._is_running = False
-
-    def start(self) -> None:
-        """Sweep for the first time in a while, and then again and again."""
-        self._is_running = True
-        delay = TIDY_SECONDS * (0.5 + self._fraction())
-        self._timer = self._clock.callLater(delay, self._begin)
-
-    def stop(self) -> None:
-        """Begin no more."""
-        self._is_running = False
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _begin(self) -> None:
-        self._timer = None
-        spawn(self._tidy(), self._log, "the sweep of files")
-
-    async def _tidy(self) -> None:
-        try:
-            await self._sweep()
-        except Unavailable as error:
-            self._log.warn("the sweep of files waits: {error}", error=error)
-        finally:
-            if self._is_running:
-                self.start()
+def tidying(uploads: Uploads, clock: Clock, fraction: Callable[[], float]) -> Rounds:
+    """The sweep, now and then."""
+    return Rounds(
+        "the sweep of files",
+        uploads.sweep,
+        lambda: TIDY_SECONDS * (0.5 + fraction()),
+        clock,
+        Uploads._log,
+    )

@@ -19,7 +19,7 @@ from imd.filelinks import Reader
 from imd.files.directory import DirectoryBlobs
 from imd.limits import Limits
 from imd.model import File, Identity, User
-from imd.uploads import DAY, GRACE, SEND_WITHIN, TIDY_SECONDS, Tidying, Uploads
+from imd.uploads import DAY, GRACE, SEND_WITHIN, TIDY_SECONDS, Uploads, tidying
 from tests.application import WALL, Told
 from tests.inline import open_storage
 from tests.limited import limits
@@ -286,35 +286,18 @@ class SweepTests(Case):
         self.do(self.uploads.sweep())
         self.assertEqual(self.names, [])
 
-    def test_sweep_is_repeated_also_after_a_failure_until_it_is_stopped(self) -> None:
-        clock, swept, faults = Clock(), [], [Unavailable("away")]
+    def test_the_sweep_is_repeated_now_and_then(self) -> None:
+        clock, swept = Clock(), []
 
-        async def sweep() -> None:
-            swept.append(clock.seconds())
-            if faults:
-                raise faults.pop()
+        class Sweeping(Uploads):
+            async def sweep(self) -> None:
+                swept.append(clock.seconds())
 
-        tidying = Tidying(sweep, clock, lambda: 0.5)
-        tidying.start()
+        uploads: Any = Sweeping.__new__(Sweeping)
+        rounds = tidying(uploads, clock, lambda: 0.5)
+        rounds.start()
         clock.pump([TIDY_SECONDS] * 3)
         self.assertEqual(swept, [TIDY_SECONDS * n for n in (1, 2, 3)])
-        tidying.stop()
-        tidying.stop()
-        clock.advance(TIDY_SECONDS * 3)
-        self.assertEqual(len(swept), 3)
-
-    def test_sweep_that_runs_while_it_is_stopped_is_the_last(self) -> None:
-        clock, running = Clock(), Deferred[None]()
-
-        async def sweep() -> None:
-            await running
-
-        tidying = Tidying(sweep, clock, lambda: 0.0)
-        tidying.start()
-        clock.advance(TIDY_SECONDS)
-        tidying.stop()
-        running.callback(None)
-        self.assertEqual(clock.getDelayedCalls(), [])
 
 
 class DownloadTests(Case):
