@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import io
+import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.error import CannotListenError
-from twisted.internet.protocol import Factory
+from twisted.internet.interfaces import IAddress
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.errors import ConfigError
-from imd.ops.lifecycle import EX_CONFIG, Listener, OrderedService, Step, fail
+from imd.ops.lifecycle import ACCEPTS, EX_CONFIG, Listener, OrderedService, Step, fail
+from imd.tasks import sleep
+from tests.process import reactor
 
 
 class LifecycleTests(SynchronousTestCase):
@@ -168,3 +173,33 @@ class OrderTests(LifecycleTests):
         self.successResultOf(service.stopService())
         self.assertEqual(steps[-2:], ["stop b", "stop a"])
         self.assertEqual(len(self.flushLoggedErrors(LookupError)), 1)
+
+
+class Crowd(Factory):
+    """Counts who comes in each turn of the reactor."""
+
+    def __init__(self) -> None:
+        self.turn = 0
+        self.came: Counter[int] = Counter()
+
+    def buildProtocol(self, addr: IAddress) -> Protocol:
+        self.came[self.turn] += 1
+        return Protocol()
+
+
+async def test_of_a_crowd_a_listener_takes_a_few_in_each_turn() -> None:
+    crowd = Crowd()
+    listener = Listener("tcp:0:interface=127.0.0.1", crowd, reactor)
+    listener.privilegedStartService()
+    try:
+        with contextlib.ExitStack() as open_:
+            address = ("127.0.0.1", listener._port.getHost().port)
+            for _ in range(5 * ACCEPTS):
+                # Nothing is taken yet: this does not give the reactor a turn.
+                open_.enter_context(socket.create_connection(address))
+            while crowd.came.total() < 5 * ACCEPTS:
+                crowd.turn += 1
+                await sleep(reactor, 0)
+            assert max(crowd.came.values()) == ACCEPTS
+    finally:
+        await maybeDeferred(listener.stopService)

@@ -20,6 +20,8 @@ from imd.ops.logs import clean
 
 #: Characters of a line for the operator.
 MOST_TOLD = 1000
+#: Connections that a listener takes in one turn of the reactor at most.
+ACCEPTS = 8
 #: What a process exits with when its configuration is at fault (sysexits.h, EX_CONFIG).
 EX_CONFIG = 78
 
@@ -79,6 +81,24 @@ def is_inherited(description: str) -> bool:
     return "systemd" in description.split(":")[:2]
 
 
+def _take_few(port: Any) -> None:
+    """Let a port of Twisted take no more than ``ACCEPTS`` connections in one turn.
+
+    By itself it takes a hundred and more.  When thousands come back at once every step of a login
+    would then be done for all of them before the next message of those who are logged in is read.
+    """
+    read = getattr(port, "doRead", None)
+    if read is None:
+        # Somebody else's kind of endpoint.
+        return
+
+    def read_few() -> None:
+        port.numberAccepts = min(port.numberAccepts, ACCEPTS)
+        read()
+
+    port.doRead = read_few
+
+
 class Listener(Service):
     """A listening port.  It is bound before anything else starts, and closed before all else.
 
@@ -116,7 +136,10 @@ class Listener(Service):
         if outcome and isinstance(outcome[0], Failure):
             fail(ConfigError(self._key, cannot_listen(self._description, outcome[0].value)))
         self._port = outcome[0] if outcome else None
-        if self._waits and self._port is not None:
+        if self._port is None:
+            return
+        _take_few(self._port)
+        if self._waits:
             self._port.stopReading()
 
     def open(self) -> None:
