@@ -287,9 +287,9 @@ class Connector:
         routing, online = self._among_others(storage)
         limits, clock, sources = self._settings.limits, self._reactor, self._sources
         self.online = online
-        told = self.times, self._journey
+        lanes, told = self.engine.lanes, (self.times, self._journey)
         self.messaging = messaging = Messaging(
-            storage, routing, clock, sources.now_ms, limits, self.engine.lanes, *told
+            storage, routing, clock, sources.now_ms, limits, lanes, online.outranked, *told
         )
         friends = Friends(storage, routing, messaging.covered, clock, sources, limits)
         uploads = Uploads(storage, self._opened(), sources, limits)

@@ -28,6 +28,7 @@ from imd.lane import Lane, Origin, Pending
 from imd.limits import Limits
 from imd.marks import Marks
 from imd.model import Appended, Cursor, Head, Message, NewMessage, Outcome
+from imd.registry import outrank
 from imd.routing import Routing
 from imd.tasks import Clock, sleep
 from imd.times import Times
@@ -45,10 +46,7 @@ _NACKS = {
 }
 
 _AWAY = Close.STORAGE_UNAVAILABLE, "storage does not answer; send again later"
-_ENDS = {
-    Outcome.REPLACED: (Close.REPLACED, "replaced by a newer session of this device"),
-    Outcome.REVOKED: (Close.BAD_CREDENTIALS, "this device was logged out"),
-}
+_REVOKED = Close.BAD_CREDENTIALS, "this device was logged out"
 
 
 class Reader(Protocol):
@@ -66,6 +64,7 @@ class Messaging:
 
     ``lanes`` is how many appends may run at the same time; all messages of a conversation go
     through one lane.  Only storage whose commits have no token may have more than one.
+    ``outranked`` ends a session of which storage takes nothing any more.
     """
 
     def __init__(
@@ -76,6 +75,7 @@ class Messaging:
         now_ms: Callable[[], int],
         limits: Limits,
         lanes: int = 1,
+        outranked: Callable[[LiveSession], None] = outrank,
         times: Times | None = None,
         journey: Journey | None = None,
     ) -> None:
@@ -84,6 +84,7 @@ class Messaging:
         self._limits = limits
         self._clock = clock
         self._journey = journey
+        self._outranked = outranked
         self.times = times or Times(clock.seconds, now_ms)
         self.lanes = [Lane(storage, clock, now_ms, limits, self) for _ in range(lanes)]
         self.marks = Marks(storage, clock, now_ms, self._advanced)
@@ -125,10 +126,7 @@ class Messaging:
         for pending, decision in zip(batch, result.decisions, strict=True):
             if self._journey is not None:
                 self._journey.decided(pending.id, pending.message, decision)
-            end = _end(pending, decision)
-            if end is not None:
-                self.withdraw(pending.origin)
-                pending.origin.close(*end)
+            if self._ends(pending, decision):
                 continue
             pending.origin.settle(_verdict(pending, decision))
             if decision.outcome is Outcome.NEW:
@@ -138,6 +136,18 @@ class Messaging:
                 self._count(decision.outcome)
         self.covered(result.token)
         self._call_waiting()
+
+    def _ends(self, pending: Pending, decision: Appended) -> bool:
+        """Whether the session of a message ends, which then gets no answer."""
+        end, origin = _end(pending, decision), pending.origin
+        if end is None and decision.outcome is not Outcome.REPLACED:
+            return False
+        self.withdraw(origin)
+        if end is None:
+            self._outranked(origin)
+        else:
+            origin.close(*end)
+        return True
 
     def _count(self, outcome: Outcome) -> None:
         if outcome is Outcome.DUPLICATE:
@@ -292,7 +302,9 @@ class Messaging:
 
 
 def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
-    """How the session ends that gets no answer to this message; None if it gets one."""
+    """How the session ends that gets no answer to this message; None if it goes on, or has to be
+    looked at.
+    """
     # An earlier attempt may reach storage when the friendship has begun again, after a nack.
     # That of a session which has a newer one stores nothing, so the client has to come back.
     # What it sent to that conversation after this is forbidden too, or withdrawn: the order is
@@ -301,7 +313,7 @@ def _end(pending: Pending, decision: Appended) -> tuple[Close, str] | None:
     # Who is gone does not hear the nack either, and sends it again.
     if decision.outcome is Outcome.FORBIDDEN and (pending.in_doubt or pending.origin.gone):
         return _AWAY
-    return _ENDS.get(decision.outcome)
+    return _REVOKED if decision.outcome is Outcome.REVOKED else None
 
 
 def _verdict(pending: Pending, decision: Appended) -> bytes:

@@ -16,7 +16,7 @@ from imd.errors import Close, Unavailable
 from imd.hints import Replace
 from imd.interfaces.nodes import Entry, UserStatus
 from imd.interfaces.sessions import LiveSession
-from imd.registry import Registry
+from imd.registry import Registry, outrank
 from imd.routing import Routing
 from imd.tasks import spawn
 
@@ -96,6 +96,19 @@ class Online:
     async def _enter_again(self, session: LiveSession) -> None:
         await self._register(session)
 
+    def outranked(self, session: LiveSession) -> None:
+        """Storage has a newer session of the device, and takes nothing from this one any more.
+
+        Where the newer one lives, this ends for good.  But it may never have lived: a login that
+        waited while its client gave it up and came back counts as newer than what came of that.
+        Then the client has to come once more.
+        """
+        spawn(self._yield(session), self._log, "yielding to a newer session")
+
+    async def _yield(self, session: LiveSession) -> None:
+        if await self._register(session):
+            session.close(Close.RESYNC, "a newer session of this device has ended; come back")
+
     async def disown(self, users: Iterable[int]) -> None:
         """Others look for these users here: take out entries of sessions that are gone."""
         with suppress(Unavailable):
@@ -120,7 +133,7 @@ class Online:
             await self._unregister(session)
             return False
         if other is not None and other.session > me.session:
-            session.close(Close.REPLACED, "replaced by a newer session of this device")
+            outrank(session)
             return False
         if other is not None and other.node != self._node:
             self._routing.tell_node(other.node, Replace(me.user.id, me.device, me.session))

@@ -29,18 +29,14 @@ class Registry:
         user, device = session.identity.user.id, session.identity.device
         rivals = [s for s in self.sessions(user) if s.identity.device == device]
         if any(rival.identity.session > session.identity.session for rival in rivals):
-            self._outrank(session)
+            outrank(session)
             return False
         for rival in rivals:
             self.remove(rival)
-            self._outrank(rival)
+            outrank(rival)
         self._sessions[user] = (*self.sessions(user), session)
         self._count += 1
         return True
-
-    @staticmethod
-    def _outrank(session: LiveSession) -> None:
-        session.close(Close.REPLACED, "replaced by a newer session of this device")
 
     def remove(self, session: LiveSession) -> bool:
         """Take a session out; false if it was not entered."""
@@ -57,3 +53,8 @@ class Registry:
     def sessions(self, user: int) -> tuple[LiveSession, ...]:
         """The live sessions of a user; empty if there is none."""
         return self._sessions.get(user, ())
+
+
+def outrank(session: LiveSession) -> None:
+    """End a session for good: its device has a newer one."""
+    session.close(Close.REPLACED, "replaced by a newer session of this device")

@@ -237,7 +237,10 @@ class Application:
         self.status = Told(MemoryUserStatus("here", clock, self.board))
         self.registry = registry = Registry()
         routing = Routing(Delivery(registry))
-        self.messaging = Messaging(storage, routing, clock, sources.now_ms, limits)
+        online = Online("here", registry, self.status, routing)
+        self.messaging = Messaging(
+            storage, routing, clock, sources.now_ms, limits, outranked=online.outranked
+        )
         self.friends = Friends(storage, routing, self.messaging.covered, clock, sources, limits)
         #: Methods that are carried out elsewhere.
         self.others: dict[str, Any] = {}
@@ -248,7 +251,7 @@ class Application:
         self.hub = Hub(
             accounts=self.accounts,
             messaging=self.messaging,
-            online=Online("here", registry, self.status, routing),
+            online=online,
             rates=Rates(limits),
             limits=limits,
             clock=clock,

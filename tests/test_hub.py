@@ -85,6 +85,23 @@ class SessionsTests(HubTests):
         self.assertEqual((late.wire.closed, newer.wire.closed), (Close.REPLACED, None))
         self.assertEqual(list(self.app.registry), [newer.connection])
 
+    def test_a_login_that_was_given_up_stops_nobody_who_came_after_it(self) -> None:
+        alice, _, conversation = self.app.pair()
+        token = self.token(alice)
+        alice.gone()
+        self.app.storage.held.add("open_session")
+        given_up = self.app.resume(token)
+        given_up.gone()
+        self.app.storage.held.clear()
+        alice = self.app.resume(token)
+        self.app.storage.answer()
+        alice.text(conversation)
+        self.assertEqual((alice.take("ack"), alice.wire.closed), ([], Close.RESYNC))
+        alice.gone()
+        alice = self.app.resume(token)
+        alice.text(conversation)
+        self.assertEqual(len(alice.take("ack")), 1)
+
     @staticmethod
     def answer(value: Any) -> Any:
         async def login_with_token(token: str) -> Any:

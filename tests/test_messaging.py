@@ -212,7 +212,7 @@ class SendingTests(MessagingTests):
         self.send("late", origin=old)
         self.send("mine")
         self.app.turn()
-        self.assertEqual((old.closed, old.settled), (Close.REPLACED, []))
+        self.assertEqual((old.closed, old.settled), (Close.RESYNC, []))
         self.assertEqual([frame["seq"] for frame in self.alice.settled], [1])
         self.assertEqual([frame["body"]["text"] for frame in self.bob.pushed], ["mine"])
 

@@ -86,6 +86,24 @@ class OnlineTests(SynchronousTestCase):
         self.assertEqual(alice.closed, Close.REPLACED)
         self.assertEqual(self.entries(1), [Entry(1, 1, 9, "east")])
 
+    def test_what_storage_says_is_newer_replaces_a_session_for_good_only_if_it_lives(self) -> None:
+        alice = Listener(1, 1, 5)
+        self.enter(alice)
+        self.world.do(self.east.register(1, 1, 6))
+        self.online.outranked(alice)
+        self.assertEqual(alice.closed, Close.REPLACED)
+
+    def test_a_session_comes_back_that_storage_says_is_not_the_newest_though_no_other_lives(
+        self,
+    ) -> None:
+        for faults in 0, 1:
+            alice = Listener(1, 1, 5)
+            self.enter(alice)
+            self.status.fail("register", faults)
+            self.online.outranked(alice)
+            self.assertEqual(alice.closed, Close.RESYNC)
+            self.world.do(self.online.leave(alice))
+
     def test_an_older_session_elsewhere_is_told_that_it_was_replaced(self) -> None:
         self.world.do(self.east.register(1, 1, 4))
         self.assertTrue(self.enter(Listener(1, 1, 5)))
