@@ -85,6 +85,17 @@ class SessionsTests(HubTests):
         self.assertEqual((late.wire.closed, newer.wire.closed), (Close.REPLACED, None))
         self.assertEqual(list(self.app.registry), [newer.connection])
 
+    def test_a_crowd_that_has_gone_while_it_waited_for_its_turn_is_through_at_once(self) -> None:
+        token = self.token(self.app.login("alice"))
+        self.app.storage.held.add("open_session")
+        crowd = [self.app.resume(token) for _ in range(self.app.limits.logins + 500)]
+        self.app.storage.held.clear()
+        for client in crowd:
+            client.gone()
+        self.app.storage.answer(len(crowd))
+        self.app.clock.pump([0.0] * 1000)
+        self.assertEqual(len(self.app.resume(token).take("welcome")), 1)
+
     def test_a_login_that_was_given_up_stops_nobody_who_came_after_it(self) -> None:
         alice, _, conversation = self.app.pair()
         token = self.token(alice)

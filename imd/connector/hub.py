@@ -167,7 +167,9 @@ class Hub:
         try:
             yield
         finally:
-            self._logins.release()
+            # In a turn of the reactor of its own: who has gone meanwhile ends as soon as the turn
+            # is theirs, and a crowd of them would be a stack as deep as the crowd.
+            self.clock.callLater(0, self._logins.release)
 
     async def _next_login(self) -> None:
         waiting: Deferred[Any] = self._logins.acquire()
