@@ -560,6 +560,15 @@ class EdgeTests(SynchronousTestCase):
         self.assertEqual(len(set(ids)), 3)
         self.assertTrue(0 <= system.chance() < 1)
 
+    def test_calls_without_number_that_wait_for_others_fail_when_the_client_stops(self) -> None:
+        client = self.make()
+        client.start()
+        calls = [Deferred.fromCoroutine(client.call("friend.list")) for _ in range(1000)]
+        self.successResultOf(Deferred.fromCoroutine(client.stop()))
+        self.server.clock.pump([0.0] * 1000)
+        for call in calls:
+            self.failureResultOf(call, Disconnected)
+
     def test_monotonic_time_only_while_nothing_is_scheduled(self) -> None:
         reactor = MemoryReactorClock()
         before = reactor.seconds

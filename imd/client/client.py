@@ -308,7 +308,9 @@ class Client:
             await self.ready()
             return await self._results.called(ask(self._link.now))
         finally:
-            self._free.release()
+            # In a turn of its own: once the client has failed all that wait fail at once, and
+            # would be a stack as deep as they are many.
+            self.reactor.callLater(0, self._free.release)
 
     # -- Application
 
