@@ -18,7 +18,7 @@ from imd.auth.checkers import OWN, checkers_of
 from imd.auth.password import BoundedPool, Passwords
 from imd.cluster import Cluster
 from imd.config import Settings, admin_token
-from imd.connector.admin import AdminPort
+from imd.connector.admin import AdminPort, AdminToken
 from imd.connector.files import FilesPort
 from imd.connector.hosts import Hosts, Proxies
 from imd.connector.http import Closed, Front
@@ -165,7 +165,7 @@ class Connector:
         self._checkers = checkers_of(settings.auth, reactor)
         self._crowd = Crowd(settings.limits, Proxies(settings.proxies))
         self._pages = load()
-        self._admin_token = admin_token(settings)
+        self._admin_token = AdminToken(lambda: admin_token(settings))
         self.times = Times(reactor.seconds, self._sources.now_ms)
         self._journey = Journey(Logger("imd.journey")) if settings.log_messages else None
         self.metrics = MetricsPage(
@@ -179,8 +179,9 @@ class Connector:
         self.status = status_of(settings, node, reactor)
         #: Called when clients are let in.
         self.opened: Callable[[], None] = lambda: None
-        #: What reads certificates and keys again.
+        #: What reads certificates, keys and tokens again.
         self.renewals: list[Renewal] = [each.renew for each in self._checkers]
+        self.renewals.append(self._admin_token.renew)
         self._endpoints = endpoints_of(settings, reactor, self.renewals)
         self._registry = Registry()
         self._storage: Storage | None = None

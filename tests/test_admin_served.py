@@ -24,6 +24,13 @@ TOKEN = "0123456789abcdef-admin"
 _CLI = "import sys; from imd.cli import main; sys.exit(main(sys.argv[1:]))"
 
 
+def private(path: Path, text: str) -> Path:
+    """A file that nobody else may read."""
+    path.write_text(text)
+    path.chmod(0o600)
+    return path
+
+
 class Served:
     """A server, and ways to give it orders."""
 
@@ -44,9 +51,7 @@ class Served:
 async def served() -> AsyncIterator[Served]:
     """One server for all tests."""
     server = Server(config="")
-    path = server.directory / "token"
-    path.write_text(f"{TOKEN}\n")
-    path.chmod(0o600)
+    path = private(server.directory / "token", f"{TOKEN}\n")
     config = f'admin-token-file = "{path}"\n{FAST}'
     (server.directory / "imd.toml").write_text(config)
     await server.start()
@@ -90,6 +95,32 @@ async def test_a_server_without_a_token_has_no_such_paths() -> None:
     for token in (None, "", TOKEN):
         status, _ = await post(server.port, "/v1/admin/user.list", {}, token)
         assert status == 404
+    await server.close()
+
+
+@pytest.mark.limit(60)
+async def test_a_new_token_holds_from_sighup_on_and_a_bad_one_changes_nothing() -> None:
+    server, new = Server(config=""), "another-token-of-admins"
+    path = private(server.directory / "token", TOKEN)
+    (server.directory / "imd.toml").write_text(f'admin-token-file = "{path}"\n{FAST}')
+    await server.start()
+
+    async def status(token: str) -> int:
+        return (await post(server.port, "/v1/admin/user.list", {}, token))[0]
+
+    private(path, new)
+    assert [await status(TOKEN), await status(new)] == [200, 401]
+    await server.hang_up("certificates and keys were read again")
+    for spoil in (lambda: private(path, ""), lambda: path.chmod(0o644), path.unlink):
+        assert [await status(TOKEN), await status(new)] == [401, 200]
+        spoil()
+        mark = len(server.output)
+        await server.hang_up("correct it, then SIGHUP again")
+        told = [line for line in server.output[mark:].splitlines() if "stays in use" in line]
+        assert all("imd: admin-token-file: " in line for line in told)
+    assert [await status(TOKEN), await status(new)] == [401, 200]
+    assert TOKEN not in server.output
+    assert new not in server.output
     await server.close()
 
 
@@ -201,9 +232,7 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
 
 @pytest.mark.parametrize("text", ["", "short", "x" * 257, "with\ncontrol-characters", "ü" * 20])
 def test_a_token_is_long_enough_and_fits_into_a_header(tmp_path: Path, text: str) -> None:
-    path = tmp_path / "token"
-    path.write_text(text)
-    path.chmod(0o600)
+    path = private(tmp_path / "token", text)
     with pytest.raises(ConfigError):
         admin_token(Settings(admin_token_file=str(path)))
     assert admin_token(Settings()) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -28,12 +29,32 @@ class Orders(Protocol):
         """Carry out an order; raises ``Refusal``."""
 
 
-class AdminPort:
-    """Lets orders through; with an empty ``token`` there is no such path."""
+class AdminToken:
+    """The secret of administrators, as ``read`` gives it; an empty one opens nothing."""
 
-    def __init__(self, orders: Orders, token: str, clock: Clock) -> None:
+    def __init__(self, read: Callable[[], str]) -> None:
+        """Raises what ``read`` does."""
+        self._read = read
+        self._digest = _digest(read())
+
+    def renew(self) -> None:
+        """Read it again, for all later orders; what ``read`` raises leaves the old one."""
+        self._digest = _digest(self._read())
+
+    def __bool__(self) -> bool:
+        return bool(self._digest)
+
+    def opens(self, given: str) -> bool:
+        """Whether it is this one; how long that takes says nothing about it."""
+        return bool(self._digest) and hmac.compare_digest(_digest(given), self._digest)
+
+
+class AdminPort:
+    """Lets orders through; while ``token`` is empty there is no such path."""
+
+    def __init__(self, orders: Orders, token: AdminToken, clock: Clock) -> None:
         self._orders = orders
-        self._token = _digest(token) if token else None
+        self._token = token
         self._clock = clock
         self._guesses: Keyed[str] = Keyed(GUESSES / 60, GUESSES)
         self._rate = TokenBucket(RATE, BURST)
@@ -41,7 +62,7 @@ class AdminPort:
     def order(self, path: bytes) -> str | None:
         """The order that a path names; None if there is nothing at it."""
         name = path.removeprefix(PREFIX).decode("latin-1")
-        is_there = self._token is not None and path.startswith(PREFIX) and name in ORDERS
+        is_there = self._token and path.startswith(PREFIX) and name in ORDERS
         return name if is_there else None
 
     async def call(self, request: Any, order: str, params: bytes) -> Struct:
@@ -53,8 +74,7 @@ class AdminPort:
     def _let_in(self, request: Request, where: str) -> None:
         now = self._clock.seconds()
         try:
-            given = _digest(bearer(request))
-            if self._token is None or not hmac.compare_digest(given, self._token):
+            if not self._token.opens(bearer(request)):
                 raise Refusal(Code.UNAUTHORIZED, "this is not the admin token")
         except Refusal:
             self._guesses.check(network_of(where), now, "wrong tokens from this address")
@@ -65,5 +85,5 @@ class AdminPort:
 
 
 def _digest(token: str) -> bytes:
-    """As long for every token: how long the comparison takes says nothing about the right one."""
-    return hashlib.sha256(token.encode()).digest()
+    """As long for every token: a comparison takes the same time; empty for none."""
+    return hashlib.sha256(token.encode()).digest() if token else b""
