@@ -30,24 +30,36 @@ class Here:
         return succeed(call(*args))
 
 
-def with_storage(settings: Settings, work: Callable[[Storage], Awaitable[T]]) -> T:
-    """Do some work on the store.  Raises ``ConfigError``, ``Unavailable``, and what it raises."""
+def with_storage(
+    settings: Settings, work: Callable[[Storage], Awaitable[T]], makes: bool = False
+) -> T:
+    """Do some work on the store.  Raises ``ConfigError``, ``Unavailable``, and what it raises.
+
+    ``makes``: a store of SQLite that is not there yet is made, instead of refused.
+    """
     if settings.store.startswith(POSTGRESQL):
         return _on_reactor(lambda reactor: _shared(settings.store, reactor, work))
-    return _embedded(Path(settings.data), work)
+    directory = Path(settings.data)
+    path = directory / NAME
+    if path.exists():
+        return _embedded(SqliteStorage.join(directory), work)
+    if not makes:
+        hint = "name the directory of the server with --data, or its file with --config"
+        raise ConfigError("data", f"there is no {path}; {hint}")
+    return _embedded(SqliteStorage.open(directory, new_epoch=Sources().new_epoch), work)
 
 
-def _embedded(directory: Path, work: Callable[[Storage], Awaitable[T]]) -> T:
-    """On SQLite everything is done by the time a call returns."""
-    if (directory / NAME).exists():
-        storage = SqliteStorage.join(directory)
-    else:
-        storage = SqliteStorage.open(directory, new_epoch=Sources().new_epoch)
-    outcome: list[Any] = []
+def _embedded(storage: SqliteStorage, work: Callable[[Storage], Awaitable[T]]) -> T:
     try:
-        _begin(work(storage), outcome.append)
+        return run_here(work(storage))
     finally:
         storage.close()
+
+
+def run_here(work: Awaitable[T]) -> T:
+    """The result of what is done by the time that each call returns, as on SQLite."""
+    outcome: list[Any] = []
+    _begin(work, outcome.append)
     found: T = _result(outcome)
     return found
 

@@ -6,9 +6,11 @@ import io
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
@@ -16,6 +18,7 @@ from twisted.internet.threads import deferToThread
 from imd import erase
 from imd.config import Settings, admin_token
 from imd.errors import ConfigError
+from imd.orders import MOST_USERS
 from imd.user import main
 from tests.process import FAST, Server, environment
 from tests.raw import connect, login, pair, post
@@ -204,6 +207,30 @@ def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
     assert main(["list", places]) == 0
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [["disable", "a"], ["enable", "a"], ["sessions", "a"], ["list"], ["passwd", "a"], ["erase"]],
+    ids=lambda arguments: arguments[0],
+)
+def test_no_other_command_makes_a_store(
+    arguments: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    places = [f"--data={tmp_path / 'data'}"]
+    if arguments == ["passwd", "a"]:
+        monkeypatch.setattr(sys, "stdin", io.StringIO("secret\n"))
+        arguments = [*arguments, "--password-stdin"]
+    wanted = ["a", "--yes"] if arguments == ["erase"] else arguments
+    assert (erase.main if arguments == ["erase"] else main)([*wanted, *places]) == 78
+    assert capsys.readouterr().err == (
+        f"imd: data: there is no {tmp_path / 'data' / 'imd.sqlite3'}; name the directory of the "
+        "server with --data, or its file with --config\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_password_is_never_asked_for_where_nobody_is(tmp_path: Path) -> None:
     done = user("add", "ann", f"--data={tmp_path / 'data'}")
     assert done.returncode == 1
@@ -215,6 +242,18 @@ def test_postgresql_is_looked_after_as_well(store_url: str) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     again = user("add", "ann", "--password-stdin", f"--store={store_url}", stdin="secret\n")
     assert (again.returncode, again.stderr) == (1, "imd: this name is taken\n")
+
+
+def test_all_pages_of_accounts_are_listed_from_postgresql(store_url: str) -> None:
+    with closing(psycopg2.connect(store_url)) as db, db, db.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO account (id, name, password, created) "
+            "SELECT n, 'user' || n, '', 0 FROM generate_series(1, %s) AS n",
+            (2 * MOST_USERS,),
+        )
+    done = user("list", f"--store={store_url}")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(done.stdout.splitlines()) == 2 * MOST_USERS
 
 
 def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -24,7 +24,7 @@ APPLICATION |= {"logins", "online", "reach", "retention"}
 APPLICATION |= {"recent", "rounds", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "erase", "export", "migrate"}
-EDGE |= {"offline", "sources", "tap", "trace", "user", "watched"}
+EDGE |= {"offline", "ordering", "sources", "tap", "trace", "user", "watched"}
 #: Programs on top of another room.
 ABOVE = {"conformance": {"client"}, "terminal": {"client"}}
 #: Modules that are as pure as a pure room, although their room is not.

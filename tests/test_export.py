@@ -151,6 +151,14 @@ def test_it_goes_on_while_others_write(storage: Storage, tmp_path: Path) -> None
     assert len(seqs) >= 2
 
 
+def test_no_store_is_made_to_export_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["alice", f"--data={tmp_path / 'data'}", f"--output={tmp_path / 'out'}"]) == 78
+    assert "data: there is no" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_standard_output_of_a_store_of_postgresql(store_url: str) -> None:
     done = export("nobody", f"--store={store_url}")
     assert (done.returncode, done.stdout) == (1, "")
