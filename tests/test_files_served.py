@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -117,6 +118,20 @@ async def test_part_of_a_file_is_read_by_range(chat: Chat) -> None:
     assert (answer.status, answer.content) == (200, content)
     answer = await get(chat.port, bob, file, "HEAD")
     assert (answer.status, answer.headers["content-length"]) == (200, "5000")
+
+
+async def test_bytes_that_are_missing_break_the_connection(chat: Chat) -> None:
+    content = os.urandom(2_000_000)
+    file = await shared(chat, content)
+    (path,) = (chat.server.directory / "data" / "files").glob(f"*/{file}")
+    os.truncate(path, 1_000_000)
+    with pytest.raises(http.client.IncompleteRead):
+        await get(chat.port, token(chat.bob), file)
+    assert f"files: file {file} ends at 1000000, before its end" in chat.server.output
+    os.truncate(path, 0)
+    lost = await get(chat.port, token(chat.bob), file)
+    assert (lost.status, json.loads(lost.content)["error"]["code"]) == (503, "unavailable")
+    assert "Traceback" not in chat.server.output
 
 
 async def test_upload_goes_on_where_head_says(chat: Chat) -> None:

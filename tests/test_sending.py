@@ -1,7 +1,8 @@
-"""Sending many bytes: as fast as the client reads, and never more than was promised."""
+"""Sending many bytes: as fast as the client reads, and never as whole what broke off."""
 
 from __future__ import annotations
 
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -10,7 +11,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.connector.sending import CHUNK, STALL_SECONDS, Sending
+from imd.connector.sending import STALL_SECONDS, Sending
+from imd.errors import Unavailable
 
 
 class Client:
@@ -40,9 +42,6 @@ class Client:
     def finish(self) -> None:
         self.ended = "finished"
 
-    def loseConnection(self) -> None:
-        self.ended = "broken"
-
     def forceAbortClient(self) -> None:
         self.lose()
         self.ended = "aborted"
@@ -53,51 +52,54 @@ class Client:
 
 
 class SendingTests(SynchronousTestCase):
-    """A file of some chunks."""
+    """An answer of some parts."""
 
     def setUp(self) -> None:
-        self.content = bytes(range(256)) * (CHUNK // 100)
-        self.reads: list[tuple[int, int]] = []
+        self.made = 0
+        self.is_closed = False
         self.clock = Clock()
         self.client = Client()
 
-    def start(self, start: int = 0, end: int | None = None) -> Deferred[None]:
-        async def read(offset: int, length: int) -> bytes:
-            self.reads.append((offset, length))
-            return self.content[offset : offset + length]
+    async def parts(self, fault: Exception | None = None) -> AsyncGenerator[bytes, None]:
+        try:
+            for part in (b"one", b"two", b"three"):
+                self.made += 1
+                yield part
+            if fault is not None:
+                raise fault
+        finally:
+            self.is_closed = True
 
-        sending = Sending(self.client, read, self.clock)  # type: ignore[arg-type]
-        return Deferred.fromCoroutine(sending.run(start, end or len(self.content)))
+    def start(self, fault: Exception | None = None) -> Deferred[None]:
+        sending = Sending(self.client, self.clock)  # type: ignore[arg-type]
+        return Deferred.fromCoroutine(sending.run(self.parts(fault)))
 
-    def test_chunk_follows_chunk_only_when_the_client_has_read(self) -> None:
+    def test_part_follows_part_only_when_the_client_has_read(self) -> None:
         done = self.start()
-        self.assertEqual(self.reads, [(0, CHUNK)])
-        while not done.called:
-            count = len(self.reads)
+        for made in (1, 2, 3):
+            self.assertEqual((self.made, self.client.ended), (made, None))
             self.client.producer.resumeProducing()
-            self.assertLessEqual(len(self.reads), count + 1)
-        self.assertEqual((self.client.got, self.client.ended), (self.content, "finished"))
-        self.assertEqual(self.clock.getDelayedCalls(), [])
-
-    def test_range_is_what_is_sent(self) -> None:
-        self.successResultOf(self.start(5, 10))
-        self.assertEqual((self.client.got, self.client.ended), (self.content[5:10], "finished"))
+        self.successResultOf(done)
+        self.assertEqual((self.client.got, self.client.ended), (b"onetwothree", "finished"))
+        self.assertEqual((self.client.producer, self.clock.getDelayedCalls()), (None, []))
 
     def test_client_that_does_not_read_is_cut_off(self) -> None:
         done = self.start()
         self.clock.advance(STALL_SECONDS)
         self.successResultOf(done)
-        self.assertEqual(self.client.ended, "aborted")
+        self.assertEqual((self.client.ended, self.is_closed), ("aborted", True))
 
     def test_client_that_goes_away_ends_it(self) -> None:
         done = self.start()
         self.client.lose()
         self.successResultOf(done)
-        self.assertEqual((self.client.ended, len(self.reads)), (None, 1))
+        self.assertEqual((self.client.ended, self.made, self.is_closed), (None, 1, True))
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
-    def test_bytes_that_are_missing_break_the_connection(self) -> None:
-        done = self.start(len(self.content) - 5, len(self.content) + 5)
-        self.client.producer.resumeProducing()
-        self.successResultOf(done)
-        self.assertEqual((len(self.client.got), self.client.ended), (5, "broken"))
+    def test_what_breaks_off_is_not_finished(self) -> None:
+        done = self.start(Unavailable("no more"))
+        for _ in range(3):
+            self.client.producer.resumeProducing()
+        self.failureResultOf(done, Unavailable)
+        self.assertEqual((self.client.got, self.client.ended), (b"onetwothree", None))
+        self.assertIsNone(self.client.producer)

@@ -6,7 +6,7 @@ the core of tus 1.0.0 (https://tus.io/protocols/resumable-upload); its clients r
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import AsyncGenerator, Awaitable
 from typing import Any, TypeVar
 
 from twisted.logger import Logger
@@ -39,6 +39,8 @@ T = TypeVar("T")
 
 PREFIX = b"/v1/files/"
 TUS = b"1.0.0"
+#: Bytes of a file that are read, and then written, at once.
+CHUNK = 262144
 #: The type of the body of a ``PATCH``.
 OFFSET_TYPE = b"application/offset+octet-stream"
 
@@ -197,13 +199,18 @@ class FilesPort:
             return
         self._downloads.enter()
         try:
-
-            def read(offset: int, length: int) -> Awaitable[bytes]:
-                return self._downloads.read(file, offset, length)
-
-            await Sending(request, read, self._clock).run(start, end)
+            await Sending(request, self._clock).run(self._parts(file, start, end))
         finally:
             self._downloads.leave()
+
+    async def _parts(self, file: File, start: int, end: int) -> AsyncGenerator[bytes, None]:
+        while start < end:
+            part = await self._downloads.read(file, start, min(CHUNK, end - start))
+            if not part:
+                # The length was promised: only a break says that it is not kept.
+                raise Unavailable(f"file {file.id} ends at {start}, before its end")
+            start += len(part)
+            yield part
 
 
 def _prepare(request: Request) -> None:

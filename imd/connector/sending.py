@@ -1,8 +1,9 @@
-"""Sending many bytes: from a store to a client, as fast as the client reads them."""
+"""Sending many bytes: part after part to a client, each made only once it has read the last."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -13,46 +14,38 @@ from zope.interface import implementer
 
 from imd.tasks import Clock
 
-#: Bytes that are read, and then written, at once.
-CHUNK = 262144
-#: Seconds a client may take for one chunk.
+#: Seconds a client may take for one part.
 STALL_SECONDS = 60
 
 
 @implementer(IPushProducer)
 class Sending:
-    """The body of an answer.  ``read`` gives some bytes at an offset."""
+    """The body of an answer."""
 
-    def __init__(
-        self, request: Request, read: Callable[[int, int], Awaitable[bytes]], clock: Clock
-    ) -> None:
+    def __init__(self, request: Request, clock: Clock) -> None:
         self._request = request
-        self._read = read
         self._clock = clock
         self._is_gone = False
         self._paused: Deferred[None] | None = None
         request.notifyFinish().addErrback(self._lost)
 
-    async def run(self, start: int, end: int) -> None:
-        """Send the bytes from ``start`` to ``end``; a client that does not read is cut off."""
-        self._request.registerProducer(self, True)
-        while start < end and await self._may_write():
-            data = await self._read(start, min(CHUNK, end - start))
-            start += len(data)
-            if not data:
-                break
-            if not self._is_gone:
-                self._request.write(data)
-        if not self._is_gone:
-            self._finish(start == end)
+    async def run(self, parts: AsyncGenerator[bytes, None]) -> None:
+        """Send the parts, and finish; a client that does not read is cut off.
 
-    def _finish(self, is_whole: bool) -> None:
-        self._request.unregisterProducer()
-        if is_whole:
-            self._request.finish()
-        else:
-            # The length was promised: only a break says that it is not kept.
-            self._request.loseConnection()
+        Where it cannot be finished it raises what ``parts`` does.
+        """
+        self._request.registerProducer(self, True)
+        try:
+            async with aclosing(parts):
+                async for part in parts:
+                    if not self._is_gone:
+                        self._request.write(part)
+                    if not await self._may_write():
+                        return
+        finally:
+            if not self._is_gone:
+                self._request.unregisterProducer()
+        self._request.finish()
 
     async def _may_write(self) -> bool:
         if self._paused is not None:
