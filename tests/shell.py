@@ -13,6 +13,9 @@ from imd.client import Client
 from tests.process import Server
 from tests.terminal import imd, terminal_environment
 
+#: Seconds for a command to end: many more than any needs, however busy the machine is.
+PATIENCE = 100.0
+
 
 class Shell:
     """Runs commands of alice and bob, whose homes are below ``top``."""
@@ -52,7 +55,7 @@ class Shell:
     ) -> tuple[int, str, str]:
         """Run a command to its end: the exit code, standard output, standard error."""
         process = self.start(name, *arguments, **options)
-        out, err = await deferToThread(process.communicate, input, 60)
+        out, err = await deferToThread(process.communicate, input, PATIENCE)
         return process.returncode, out, err
 
     async def texts(self, name: str, *arguments: str) -> list[str]:

@@ -19,7 +19,7 @@ from twisted.internet.task import deferLater
 from tests.process import environment, reactor
 
 #: Seconds for something to appear.
-PATIENCE = 40.0
+PATIENCE = 60.0
 
 
 def terminal_environment(home: Path, term: str = "xterm") -> dict[str, str]:

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import imd
+from tests.shell import PATIENCE
 
 ROOT = Path(imd.__file__).parents[1]
 PROGRAM = """
@@ -42,7 +43,7 @@ def test_interrupt_stops_the_client_and_ends_the_program() -> None:
     assert process.stdout is not None
     seen = [process.stdout.readline().split() for _ in range(2)]
     process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert seen == [["connecting", "True"], ["waiting", "True"]]
     assert out.split() == ["stopped", "True", "end"]
     assert err == ""
@@ -51,12 +52,12 @@ def test_interrupt_stops_the_client_and_ends_the_program() -> None:
 
 def test_client_that_stops_itself_ends_the_program() -> None:
     process = start("Deferred.fromCoroutine(client.stop())", "waiting")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=PATIENCE)
     assert out.split()[-1] == "end", err
 
 
 def test_failure_of_the_client_is_raised() -> None:
     process = start("client._link._end(ValueError('no way in'))", "waiting")
-    _, err = process.communicate(timeout=20)
+    _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert "ValueError: no way in" in err

@@ -26,7 +26,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
         [*command, "--no-index", "--quiet", f"--wheel-dir={top}", str(top / "source")],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         env=environment() | {"HOME": str(top)},
         check=False,
     )

@@ -74,10 +74,10 @@ async def test_no_more_wait_than_the_queue_holds_and_later_there_is_room_again()
     pool.start()
     gate = threading.Event()
     try:
-        running = [pool.run(gate.wait, 20) for _ in range(3)]
+        running = [pool.run(gate.wait, 100) for _ in range(3)]
         for _ in range(2):
             try:
-                pool.run(gate.wait, 20)
+                pool.run(gate.wait, 100)
             except Unavailable:
                 continue
             raise AssertionError("the queue has no bound")

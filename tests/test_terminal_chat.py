@@ -14,6 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from imd.client import Client
 from tests.process import Server
+from tests.shell import PATIENCE
 from tests.terminal import Terminal, imd, terminal_environment
 
 
@@ -269,7 +270,7 @@ async def test_lines_from_a_pipe_are_carried_out_one_after_the_other(people: Peo
         input="/to alice\nthrough a pipe\n/history 5\n/nonsense\n",
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env=terminal_environment(people.home("bob")),
         check=False,
     )

@@ -17,6 +17,7 @@ from imd.terminal.passwords import password
 from imd.terminal.places import Place, account_directory, state_home
 from imd.terminal.running import ending
 from tests.process import environment
+from tests.shell import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -201,7 +202,7 @@ def test_input_that_is_not_utf8_is_refused() -> None:
         input=b"\xff\xfe",
         capture_output=True,
         env=environment() | {"HOME": "/nonexistent"},
-        timeout=30,
+        timeout=PATIENCE,
         check=False,
     )
     assert ended.returncode == 65

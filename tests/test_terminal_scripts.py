@@ -15,8 +15,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.process import Server, reactor
-from tests.shell import Shell
+from tests.shell import PATIENCE, Shell
 
+#: Seconds in which a receipt that nobody sends is waited for: the server is to be reached in them.
+IN_VAIN = "15"
 ID = "0191AAAA-0000-7000-8000-0000000000FF"
 
 
@@ -75,17 +77,17 @@ async def test_run_again_with_the_same_id_is_one_message(shell: Shell) -> None:
 
 async def test_the_receipt_that_was_asked_for_decides(shell: Shell) -> None:
     code, _, err = await shell.run(
-        "alice", "send", "bob", "hi", "--wait", "delivered", "--timeout", "5"
+        "alice", "send", "bob", "hi", "--wait", "delivered", "--timeout", IN_VAIN
     )
     assert (code, "not delivered in time" in err) == (75, True)
     waiting = shell.start("alice", "send", "bob", "ho", "--wait", "read", "--timeout", "60")
     tail = shell.start("bob", "tail", "--json", "--mark-read")
-    assert await deferToThread(waiting.wait, 60) == 0
+    assert await deferToThread(waiting.wait, PATIENCE) == 0
     assert tail.stdout is not None
     heard = [json.loads(tail.stdout.readline())["text"] for _ in range(2)]
     assert heard == ["hi", "ho"]
     tail.send_signal(signal.SIGTERM)
-    assert await deferToThread(tail.wait, 30) == 0
+    assert await deferToThread(tail.wait, PATIENCE) == 0
 
 
 async def test_a_message_is_kept_while_the_server_is_away(shell: Shell) -> None:
@@ -127,7 +129,7 @@ async def test_a_line_that_was_not_written_comes_again(shell: Shell) -> None:
         code, _, err = await shell.run("bob", "tail", stdout=broken)
     assert (code, err) == (141, "")
     code, _, err = await shell.run(
-        "alice", "send", "bob", "three", "--wait", "delivered", "--timeout", "5"
+        "alice", "send", "bob", "three", "--wait", "delivered", "--timeout", IN_VAIN
     )
     assert code == 75
     assert await shell.texts("bob") == ["one", "two", "three"]
@@ -169,9 +171,10 @@ async def test_others_wait_for_a_run_that_wants_them(shell: Shell) -> None:
 
 
 async def test_two_senders_at_once_take_turns(shell: Shell) -> None:
-    started = [shell.start("alice", "send", "bob", f"number {n}") for n in range(4)]
+    patient = ("--timeout", str(PATIENCE))
+    started = [shell.start("alice", "send", "bob", f"number {n}", *patient) for n in range(4)]
     for process in started:
-        assert (await deferToThread(process.communicate, "", 60))[1] == ""
+        assert (await deferToThread(process.communicate, "", PATIENCE))[1] == ""
         assert process.returncode == 0
     assert sorted(await shell.texts("bob")) == [f"number {n}" for n in range(4)]
     slow = shell.start("alice", "send", "bob", "--lines")

@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from imd.terminal.worker import Lines, Worker, write_all
 from tests.process import ROOT, reactor
+from tests.shell import PATIENCE
 
 
 async def test_jobs_are_done_in_order_and_their_results_come_back() -> None:
@@ -63,4 +64,4 @@ def test_a_program_that_ends_while_it_waits_for_a_line_is_not_aborted() -> None:
     )
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, cwd=ROOT) as process:
-        assert process.wait(30) == 0
+        assert process.wait(PATIENCE) == 0
