@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.task import deferLater
 from twisted.logger import LogLevel
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.ops.logs import BURST, MOST_BYTES, Fields, JournalSink, JsonSink, Lines, clean
-from tests.process import FAST, Server
+from tests.process import FAST, Server, reactor
 from tests.raw import login, pair, post
 
 
@@ -158,12 +159,13 @@ async def test_a_session_is_one_line_and_no_secret_is_in_the_log(log: str) -> No
         for raw in (alice, carol):
             raw.sendClose(1000)
             await raw.closed
-        await login(server.port, "dave")
-        output = server.output
+        # What is printed comes by a way of its own, and perhaps in pieces.
+        while (output := server.output.rpartition("\n")[0]).count(" ended after ") < 2:
+            await deferLater(reactor, 0.02, lambda: None)
         lines = [line for line in output.splitlines() if " ended after " in line]
         assert len(lines) == 2, output
-        for number in (carol.welcome["user"]["id"], carol.welcome["device"]):
-            assert str(number) in lines[1]
+        user, device = carol.welcome["user"]["id"], carol.welcome["device"]
+        assert [f"user {user}, device {device}," in line for line in lines].count(True) == 1
         assert "canary" not in output
         for raw in (alice, carol):
             assert raw.welcome["token"] not in output
@@ -171,6 +173,6 @@ async def test_a_session_is_one_line_and_no_secret_is_in_the_log(log: str) -> No
             told = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
             ended = [line for line in told if line["event"] == "session"]
             assert [line["code"] for line in ended] == [1000, 1000]
-            assert ended[0]["frames_in"] >= 3
+            assert max(line["frames_in"] for line in ended) >= 3
     finally:
         await server.close()
