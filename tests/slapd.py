@@ -14,6 +14,8 @@ import trustme
 from tests.debian import program
 from tests.process import free_port
 
+#: Seconds for it to be set up, to listen, or to end, however busy the machine is.
+PATIENCE = 100.0
 BASE = "ou=people,dc=example,dc=org"
 ADMIN = "cn=admin,dc=example,dc=org"
 #: Two entries have the uid "twin"; "ghost" has no password; "elsewhere" is a referral.
@@ -93,7 +95,7 @@ class Slapd:
     def close(self) -> None:
         """End it and remove the directory."""
         self._process.send_signal(signal.SIGKILL)
-        self._process.wait(10)
+        self._process.wait(PATIENCE)
         self._top.cleanup()
 
     def _certify(self) -> None:
@@ -127,11 +129,14 @@ class Slapd:
 
     def _run(self, slapd: str, *arguments: str) -> None:
         command = [slapd, *arguments, "-f", str(self._conf)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
         assert done.returncode == 0, done.stderr
 
     def _wait(self) -> None:
-        for _ in range(200):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             try:
                 socket.create_connection(("127.0.0.1", self.tls_port), 1).close()
             except OSError:

@@ -195,7 +195,6 @@ def example() -> str:
     return "\n".join(line[4:] for line in block[0].strip("\n").splitlines()) + "\n"
 
 
-@pytest.mark.limit(60)
 async def test_the_plugin_of_the_document_logs_people_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
