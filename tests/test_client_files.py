@@ -10,7 +10,6 @@ import pytest
 import pytest_twisted
 from msgspec import structs
 from twisted.internet.defer import CancelledError, Deferred, DeferredQueue
-from twisted.internet.task import deferLater
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd import wire
@@ -59,34 +58,43 @@ async def test_file_is_sent_and_fetched_and_its_name_is_no_path(
         await client.stop()
 
 
-@pytest.mark.limit(90)
+class Seen:
+    """How far a transfer got, again and again."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.begun: Deferred[None] = Deferred()
+
+    def progress(self, done: int, size: int) -> None:
+        self.done.append(done)
+        if not self.begun.called:
+            self.begun.callback(None)
+
+
+@pytest.mark.limit(300)
 async def test_upload_and_download_go_on_after_the_server_was_killed(
     server: Server, tmp_path: Path
 ) -> None:
     alice, bob, _ = await friends(server)
     content = os.urandom(60_000_000)
     (tmp_path / "a").write_bytes(content)
-    seen: list[int] = []
-    begun: Deferred[None] = Deferred()
-
-    def progress(done: int, size: int) -> None:
-        seen.append(done)
-        if not begun.called:
-            begun.callback(None)
-
-    uploading = Deferred.fromCoroutine(alice.files.upload(tmp_path / "a", progress=progress))
-    await begun
+    up, down = Seen(), Seen()
+    uploading = Deferred.fromCoroutine(alice.files.upload(tmp_path / "a", progress=up.progress))
+    await up.begun
     await server.kill()
     await server.start()
     body = await uploading
-    assert seen[-1] == len(content)
-    assert seen == sorted(seen)
-    fetching = Deferred.fromCoroutine(alice.files.fetch(body, tmp_path / "b"))
-    await deferLater(reactor, 0.05, lambda: None)
+    fetching = Deferred.fromCoroutine(
+        alice.files.fetch(body, tmp_path / "b", progress=down.progress)
+    )
+    await down.begun
     await server.kill()
     await server.start()
     await fetching
     assert (tmp_path / "b").read_bytes() == content
+    for seen in (up.done, down.done):
+        assert seen[-1] == len(content)
+        assert seen == sorted(seen)
     for client in (alice, bob):
         await client.stop()
 
@@ -113,7 +121,7 @@ async def test_what_is_refused_or_damaged_is_raised(server: Server, tmp_path: Pa
         await client.stop()
 
 
-@pytest.mark.limit(90)
+@pytest.mark.limit(300)
 async def test_upload_ends_when_it_is_cancelled_and_when_the_file_is_changed(
     server: Server, tmp_path: Path
 ) -> None:
