@@ -14,14 +14,13 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.application.service import IService, IServiceMaker
-from twisted.internet.defer import Deferred
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import getPlugins
 
 from imd.config import Settings
 from imd.ops.lifecycle import tell
 from imd.tap import Options, makeService
-from tests.process import ROOT, Server, reactor, twistd
+from tests.process import ROOT, Server, twistd
 from tests.raw import login
 
 
@@ -185,18 +184,6 @@ async def test_a_data_directory_in_use_ends_the_process_and_not_the_other(server
 
 
 # -- the end
-
-
-async def test_sigterm_says_bye_and_ends_within_five_seconds_by_that_signal(
-    server: Server,
-) -> None:
-    alice = await login(server.port, "alice")
-    begin = reactor.seconds()
-    ended = Deferred.fromCoroutine(server.kill(signal.SIGTERM))
-    bye = await alice.hear("bye", code=4000)
-    assert 0 <= bye["retry"] <= 10_000
-    assert await ended == -signal.SIGTERM
-    assert reactor.seconds() - begin < 5
 
 
 async def test_a_server_that_was_stopped_starts_again_and_knows_its_users(server: Server) -> None:
