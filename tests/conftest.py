@@ -34,8 +34,14 @@ LIMIT = 120.0
 #: What the workers have left running.
 LEFT = pytest.StashKey[list[str]]()
 
+#: Every run tries the same examples, however long it takes to make them; but those of
+#: ``IMD_TEST_EXPLORE`` are new ones.
 hypothesis.settings.register_profile(
-    "imd", deadline=None, derandomize=bool(os.environ.get("CI")), print_blob=True
+    "imd",
+    deadline=None,
+    derandomize=not os.environ.get("IMD_TEST_EXPLORE"),
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    print_blob=True,
 )
 hypothesis.settings.load_profile("imd")
 
