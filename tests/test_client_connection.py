@@ -495,6 +495,15 @@ class RequestTests(ClientTestCase):
         self.server.tell(wire.Result(frame.req, {"version": 1, "items": [{"user": 5}]}))
         self.assertEqual(self.successResultOf(listed), [{"user": 5}])
 
+    def test_calls_without_number_that_wait_for_others_fail_when_the_client_stops(self) -> None:
+        client = self.make()
+        client.start()
+        calls = [Deferred.fromCoroutine(client.call("friend.list")) for _ in range(1000)]
+        self.successResultOf(Deferred.fromCoroutine(client.stop()))
+        self.server.clock.pump([0.0] * 1000)
+        for call in calls:
+            self.failureResultOf(call, Disconnected)
+
 
 class DurableTests(ClientTestCase):
     """What a client with a file remembers."""
@@ -559,15 +568,6 @@ class EdgeTests(SynchronousTestCase):
             self.assertIn(id[19], "89ab")
         self.assertEqual(len(set(ids)), 3)
         self.assertTrue(0 <= system.chance() < 1)
-
-    def test_calls_without_number_that_wait_for_others_fail_when_the_client_stops(self) -> None:
-        client = self.make()
-        client.start()
-        calls = [Deferred.fromCoroutine(client.call("friend.list")) for _ in range(1000)]
-        self.successResultOf(Deferred.fromCoroutine(client.stop()))
-        self.server.clock.pump([0.0] * 1000)
-        for call in calls:
-            self.failureResultOf(call, Disconnected)
 
     def test_monotonic_time_only_while_nothing_is_scheduled(self) -> None:
         reactor = MemoryReactorClock()

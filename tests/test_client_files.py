@@ -121,6 +121,41 @@ async def test_what_is_refused_or_damaged_is_raised(server: Server, tmp_path: Pa
         await client.stop()
 
 
+async def test_file_that_is_shorter_than_its_sender_says_is_not_asked_for_for_ever(
+    server: Server, tmp_path: Path
+) -> None:
+    alice, bob, _ = await friends(server)
+    for content in b"", b"content":
+        (tmp_path / "a").write_bytes(content)
+        body = await alice.files.upload(tmp_path / "a")
+        for sha256 in body.sha256, "0" * 64:
+            lying = structs.replace(body, size=len(content) + 9, sha256=sha256)
+            with pytest.raises(Damaged, match="shorter"):
+                await alice.files.fetch(lying, tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for client in (alice, bob):
+        await client.stop()
+
+
+async def test_what_an_earlier_run_has_left_torn_is_fetched_anew(
+    server: Server, tmp_path: Path
+) -> None:
+    alice, bob, _ = await friends(server)
+    (tmp_path / "a").write_bytes(b"content")
+    body = await alice.files.upload(tmp_path / "a")
+    for torn in b"c\0\0", b"\0" * 7, b"\0" * 9:
+        (tmp_path / f".imd-{body.file}.part").write_bytes(torn)
+        await alice.files.fetch(body, tmp_path / "b")
+        assert (tmp_path / "b").read_bytes() == b"content"
+        (tmp_path / "b").unlink()
+    (tmp_path / f".imd-{body.file}.part").write_bytes(b"c")
+    with pytest.raises(Damaged):
+        await alice.files.fetch(structs.replace(body, sha256="0" * 64), tmp_path / "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["a"]
+    for client in (alice, bob):
+        await client.stop()
+
+
 @pytest.mark.limit(300)
 async def test_upload_ends_when_it_is_cancelled_and_when_the_file_is_changed(
     server: Server, tmp_path: Path

@@ -27,11 +27,23 @@ class Downloads:
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
         with Part(target.parent, body.file) as part:
             try:
-                await self._fill(body, part, progress)
-            except Refused:
+                await self._complete(body, part, progress)
+            except (Damaged, Refused):
                 part.drop()
                 raise
-            await self._finish(body, part, target)
+            part.become(target)
+
+    async def _complete(self, body: wire.FileBody, part: Part, progress: Progress) -> None:
+        was_begun = part.size > 0
+        await self._fill(body, part, progress)
+        pool = self._exchange.reactor.getThreadPool()
+        if await deferToThreadPool(self._exchange.reactor, pool, part.proved, body.sha256):
+            return
+        if not was_begun:
+            raise Damaged(f"file {body.file} is not what was sent")
+        # Not all that an earlier run has written need have reached the disk.
+        part.cut(0)
+        await self._complete(body, part, progress)
 
     async def _fill(self, body: wire.FileBody, part: Part, progress: Progress) -> None:
         if part.size > body.size:
@@ -58,11 +70,6 @@ class Downloads:
         into = Into(write, body.size - part.size, self._exchange.reactor)
         reply.deliverBody(into)
         await into.ended
-
-    async def _finish(self, body: wire.FileBody, part: Part, target: Path) -> None:
-        reactor = self._exchange.reactor
-        pool = reactor.getThreadPool()
-        if not await deferToThreadPool(reactor, pool, part.proved, body.sha256):
-            part.drop()
-            raise Damaged(f"file {body.file} is not what was sent")
-        part.become(target)
+        if part.size < body.size:
+            # That was all, so what the sender says of the size is wrong.
+            raise Damaged(f"file {body.file} is shorter than was sent")
