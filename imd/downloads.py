@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from imd import filelinks, methods
 from imd.errors import Code, Refusal
 from imd.filelinks import Reader
@@ -25,7 +27,7 @@ class Downloads:
         self._sources = sources
         self._limits = limits
         self._secret: bytes | None = None
-        self._places = 0
+        self._places: Counter[int] = Counter()
 
     async def link(self, me: Identity, params: methods.OneFile) -> methods.Link:
         """A link that works for the caller's device as long as that may read the file."""
@@ -58,12 +60,14 @@ class Downloads:
         """Some of its bytes."""
         return await self._blobs.read(file.blob or file.id, offset, length)
 
-    def enter(self) -> None:
+    def enter(self, user: int) -> None:
         """A download begins, and ``leave`` ends it.  Raises ``Refusal(LIMIT)``."""
-        if self._places >= self._limits.downloads:
+        limits, places = self._limits, self._places
+        if places[user] >= limits.downloads_per_user or places.total() >= limits.downloads:
             raise Refusal(Code.LIMIT, "too many downloads at once; try again later", 5)
-        self._places += 1
+        places[user] += 1
 
-    def leave(self) -> None:
+    def leave(self, user: int) -> None:
         """A download has ended."""
-        self._places -= 1
+        self._places[user] -= 1
+        self._places += Counter()

@@ -41,10 +41,11 @@ class Limits(Struct, frozen=True, forbid_unknown_fields=True):
     file_total_bytes: int = 0
     #: Bytes that files leave free on their disk, for the database.
     file_reserve_bytes: int = 268435456
-    #: Uploads, of this process and of one user, and downloads of this process, at once.
+    #: Uploads, and downloads, of this process and of one user at once.
     uploads: int = 64
     uploads_per_user: int = 8
     downloads: int = 256
+    downloads_per_user: int = 32
     #: Seconds for which a link to a file works.
     link_seconds: int = 600
     #: Messages, and bytes, in one answer to ``fetch``.

@@ -65,7 +65,7 @@ def resident(server: Server) -> int:
         return next(int(line.split()[1]) for line in status if line.startswith("VmRSS"))
 
 
-@pytest.mark.parametrize("server", ["downloads = 50\n"], indirect=True)
+@pytest.mark.parametrize("server", ["downloads = 50\ndownloads_per_user = 50\n"], indirect=True)
 async def test_clients_that_do_not_read_take_little_memory(server: Server) -> None:
     a, _, _ = await pair(server.port)
     alice = a.welcome["token"]

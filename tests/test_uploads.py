@@ -333,11 +333,15 @@ class DownloadTests(Case):
         second = self.upload(b"0123456789")
         self.assertEqual(self.do(self.downloads.read(second, 3, 4)), b"3456")
 
-    @limits("downloads")
-    def test_downloads_at_once_are_bounded(self) -> None:
-        self.start(downloads=1)
-        self.downloads.enter()
-        with self.assertRaises(Refusal):
-            self.downloads.enter()
-        self.downloads.leave()
-        self.downloads.enter()
+    @limits("downloads", "downloads_per_user")
+    def test_downloads_at_once_are_bounded_and_nobody_takes_all_places(self) -> None:
+        self.start(downloads=3, downloads_per_user=2)
+        for _ in range(2):
+            self.downloads.enter(1)
+        for user in 1, 3:
+            with self.assertRaises(Refusal):
+                self.downloads.enter(user)
+            if user == 1:
+                self.downloads.enter(2)
+        self.downloads.leave(1)
+        self.downloads.enter(3)

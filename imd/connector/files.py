@@ -176,7 +176,7 @@ class FilesPort:
             reader = Reader(me.user.id, me.device)
         file = await self._downloads.find(reader, id)
         if not gone:
-            await self._send_file(request, file)
+            await self._send_file(request, file, reader.user)
 
     async def _tell_progress(
         self, request: Request, me: Identity, id: int, gone: list[Any]
@@ -192,16 +192,16 @@ class FilesPort:
             request.finish()
         return not file.complete
 
-    async def _send_file(self, request: Request, file: File) -> None:
+    async def _send_file(self, request: Request, file: File, user: int) -> None:
         start, end = _describe(request, file)
         if request.method == b"HEAD" or start == end:
             request.finish()
             return
-        self._downloads.enter()
+        self._downloads.enter(user)
         try:
             await Sending(request, self._clock).run(self._parts(file, start, end))
         finally:
-            self._downloads.leave()
+            self._downloads.leave(user)
 
     async def _parts(self, file: File, start: int, end: int) -> AsyncGenerator[bytes, None]:
         while start < end:
