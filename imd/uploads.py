@@ -95,6 +95,20 @@ class Uploads:
         A newer upload ends an older one: its client has lost that connection, or is mistaken.
         Raises ``Refusal``: ``not_found``, ``too_large``, ``conflict``, ``limit``.
         """
+        async with self._turns.of(file):
+            older = self._intakes.get(file)
+            found = await self._wanted(me, file, offset, length)
+            if older is not None:
+                await older.end()
+                # It may have come to its own end first; bytes without a row would stay for ever.
+                found = await self._wanted(me, file, offset, length)
+            if not found.complete:
+                found = await self._mend(found)
+            if found.complete:
+                return self._discard(found, offset)
+            return await self._open(found, offset or 0)
+
+    async def _wanted(self, me: Identity, file: int, offset: int | None, length: int) -> File:
         found = await self._storage.own_file(me.user.id, file)
         if found is None or self._is_over(found):
             raise Refusal(Code.NOT_FOUND, _NO_FILE)
@@ -102,15 +116,7 @@ class Uploads:
             raise Refusal(Code.TOO_LARGE, f"{found.size} bytes were declared")
         if offset is None and length != found.size:
             raise Refusal(Code.BAD_REQUEST, f"{found.size} bytes were declared")
-        async with self._turns.of(file):
-            older = self._intakes.get(file)
-            if older is not None:
-                await older.end()
-            if not found.complete:
-                found = await self._mend(found)
-            if found.complete:
-                return self._discard(found, offset)
-            return await self._open(found, offset or 0)
+        return found
 
     def _discard(self, file: File, offset: int | None) -> Intake:
         """Its client did not hear that all was there, and begins anew, or asks for the rest."""

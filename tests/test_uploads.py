@@ -192,6 +192,32 @@ class UploadTests(Case):
         self.assertEqual((first.blob, second.blob), (first.id, first.id))
         self.assertEqual(self.names, [str(first.id)])
 
+    def test_upload_that_waited_for_the_end_of_another_leaves_no_bytes_without_a_row(self) -> None:
+        for content, held in (b"124", "fail_file"), (b"123", "complete_file"):
+            first = self.upload(b"123")
+            file = self.slot(b"123")
+            older = self.begin(file, None, 3)
+            self.do(older.write(content))
+            self.storage.held = {held}
+            finishing = Deferred.fromCoroutine(older.finish())
+            beginning = Deferred.fromCoroutine(self.uploads.begin(ALICE, file, None, 3))
+            self.storage.held = set()
+            self.storage.answer()
+            if held == "complete_file":
+                self.assertEqual(self.successResultOf(finishing).blob, first.blob)
+                self.assertTrue(self.successResultOf(beginning).file.complete)
+            else:
+                self.failureResultOf(finishing, Refusal)
+                self.failureResultOf(beginning, Refusal)
+            self.assertEqual(self.names, [str(first.blob)])
+
+    def test_stranger_does_not_end_an_upload(self) -> None:
+        file = self.slot(b"123")
+        intake = self.begin(file, 0, 3)
+        self.assertIs(self.refused(self.uploads.begin(BOB, file, 0, 3)), Code.NOT_FOUND)
+        self.do(intake.write(b"123"))
+        self.assertTrue(self.do(intake.finish()).complete)
+
     def test_slot_is_for_a_day(self) -> None:
         file = self.slot(b"123")
         intake = self.begin(file, 0, 3)
