@@ -12,7 +12,7 @@ import pytest
 from twisted.internet import reactor as _reactor
 
 from imd.errors import ConfigError, StoreFull, Unavailable
-from imd.files.directory import DirectoryBlobs
+from imd.files.directory import FLUSH_BYTES, DirectoryBlobs
 from imd.files.threads import Threads
 from tests.contracts.blobs import BLOB, BlobsContract, Both, digest, some, store, write
 
@@ -90,6 +90,34 @@ async def test_f31_full_disk_is_told_and_what_was_taken_stays(
     await upload.close()
     monkeypatch.undo()
     assert await blobs[0].stored(BLOB) == 5
+
+
+async def test_f31_what_the_disk_has_refused_once_is_brought_again(
+    blobs: Both, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = some(FLUSH_BYTES + 9)
+
+    def broken(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    upload = await blobs[0].resume(BLOB, 0)
+    await upload.write(content[:FLUSH_BYTES])
+    await upload.write(content[FLUSH_BYTES:])
+    monkeypatch.setattr("os.fsync", broken)
+    with pytest.raises(Unavailable):
+        await upload.seal(digest(content))
+    await upload.close()
+    monkeypatch.undo()
+    assert await blobs[1].stored(BLOB) == FLUSH_BYTES
+    # Whoever goes on does not know what the disk has of it.
+    upload = await blobs[1].resume(BLOB, FLUSH_BYTES)
+    monkeypatch.setattr("os.fdatasync", broken)
+    with pytest.raises(Unavailable):
+        await upload.write(content[FLUSH_BYTES:])
+    await upload.close()
+    monkeypatch.undo()
+    assert await blobs[0].stored(BLOB) == 0
+    await store(blobs[0], BLOB, content)
 
 
 async def test_reserve_stays_free(tmp_path: Path, blobs: Both) -> None:

@@ -201,7 +201,6 @@ class DirectoryUpload:
         while data := os.pread(self._descriptor, READ_BYTES, self._size):
             self._digest.update(data)
             self._size += len(data)
-        self._flushed = self._size
 
     def _write(self, data: bytes) -> None:
         rest = memoryview(data)
@@ -214,17 +213,25 @@ class DirectoryUpload:
             self._store.check_room()
 
     def _flush(self) -> None:
-        os.fdatasync(self._descriptor)
+        self._sync(os.fdatasync)
         # Nobody reads it soon; the database needs the memory more.
         os.posix_fadvise(self._descriptor, self._flushed, 0, os.POSIX_FADV_DONTNEED)
         self._flushed = self._size
+
+    def _sync(self, sync: Callable[[int], None]) -> None:
+        try:
+            sync(self._descriptor)
+        except OSError:
+            # The next call would succeed, and what the disk has refused could still be read here.
+            os.ftruncate(self._descriptor, self._flushed)
+            raise
 
     def _seal(self, sha256: str) -> bool:
         if self._final:
             return self._final_digest() == sha256
         if self._digest.hexdigest() != sha256:
             return False
-        os.fsync(self._descriptor)
+        self._sync(os.fsync)
         with self._store.folder(self._blob) as folder:
             os.rename(f"{self._blob}.part", str(self._blob), src_dir_fd=folder, dst_dir_fd=folder)
             os.fsync(folder)
