@@ -53,6 +53,14 @@ class BodyTests(SynchronousTestCase):
         self.body.end()
         self.assertEqual(self.successResultOf(self.read()), b"")
 
+    def test_source_that_is_held_waits_until_somebody_reads(self) -> None:
+        self.body.hold()
+        self.assertTrue(self.source.paused)
+        self.body.received(b"came with the head")
+        self.assertTrue(self.source.paused)
+        self.successResultOf(self.read())
+        self.assertFalse(self.source.paused)
+
     def test_source_waits_while_enough_waits(self) -> None:
         self.body.received(b"x" * (ENOUGH - 1))
         self.assertFalse(self.source.paused)
@@ -61,6 +69,14 @@ class BodyTests(SynchronousTestCase):
         self.assertEqual(len(self.successResultOf(self.read())), ENOUGH)
         self.assertFalse(self.source.paused)
         self.assertEqual(self.source.changes, 2)
+
+    def test_while_nobody_reads_the_client_is_not_who_is_slow(self) -> None:
+        self.body.hold()
+        for _ in range(3):
+            self.assertTrue(self.body.progress(10))
+        self.assertNoResult(self.read())
+        self.assertTrue(self.body.progress(10))
+        self.assertFalse(self.body.progress(10))
 
     def test_break_is_told_at_once_and_drops_what_comes_after(self) -> None:
         waiting = self.read()

@@ -45,6 +45,11 @@ class Body:
         self._broken: Broken | None = None
         self._reader: Deferred[None] | None = None
 
+    def hold(self) -> None:
+        """Let the client wait until somebody reads."""
+        self._is_paused = True
+        self._source.pauseProducing()
+
     async def read(self) -> bytes:
         """All bytes that wait, at least one; nothing at the end.
 
@@ -68,8 +73,8 @@ class Body:
         self._waits += len(data)
         self._recent += len(data)
         if self._waits >= ENOUGH:
-            self._is_paused = self._held_up = True
-            self._source.pauseProducing()
+            self._held_up = True
+            self.hold()
         self._wake()
 
     def end(self) -> None:
@@ -85,7 +90,8 @@ class Body:
 
     def progress(self, least: int) -> bool:
         """Whether so many bytes came since it was asked last, or we were who was slow."""
-        result = self._recent >= least or self._held_up or self.is_whole
+        held_up = self._held_up or self._is_paused
+        result = self._recent >= least or held_up or self.is_whole
         self._recent, self._held_up = 0, self._is_paused
         return result
 

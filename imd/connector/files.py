@@ -83,10 +83,14 @@ class FilesPort:
         """Take the body of an upload as it comes; false if it is none."""
         if request.method not in (b"PUT", b"PATCH") or not request.path.startswith(PREFIX):
             return False
+        # Strangers are sent away before what they bring fills the memory.
+        body.hold()
         spawn(self._receive(request, body), self._log, "an upload")
         return True
 
     async def _receive(self, request: Request, body: Body) -> None:
+        gone: list[Any] = []
+        request.notifyFinish().addErrback(gone.append)
         try:
             intake = await self._judged(self._take(request, body))
         except Broken as broken:
@@ -94,9 +98,11 @@ class FilesPort:
                 slow = Refusal(Code.BAD_REQUEST, "nothing more came; go on where HEAD says")
                 self._answer_early(request, body, Answer(408, slow))
         except Answer as answer:
-            self._answer_early(request, body, answer)
+            if not gone:
+                self._answer_early(request, body, answer)
         else:
-            _answer_upload(request, intake)
+            if not gone:
+                _answer_upload(request, intake)
 
     async def _take(self, request: Request, body: Body) -> Intake:
         me = await self._accounts.authenticate(bearer(request))
