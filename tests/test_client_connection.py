@@ -497,10 +497,10 @@ class RequestTests(ClientTestCase):
 
     def test_calls_without_number_that_wait_for_others_fail_when_the_client_stops(self) -> None:
         client = self.make()
-        client.start()
         calls = [Deferred.fromCoroutine(client.call("friend.list")) for _ in range(1000)]
-        self.successResultOf(Deferred.fromCoroutine(client.stop()))
+        stopped = Deferred.fromCoroutine(client.stop())
         self.server.clock.pump([0.0] * 1000)
+        self.successResultOf(stopped)
         for call in calls:
             self.failureResultOf(call, Disconnected)
 
