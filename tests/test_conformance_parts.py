@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.conformance.checks import CHECKS
+from imd.conformance.checks import CHECKS, seldom
 from imd.conformance.logs import Logs
 from imd.conformance.play import scenarios
 from imd.conformance.script import ScriptError, filled, match, parse
 from imd.conformance.verbs import VERBS
+from imd.conformance.waiting import Broken, Pace
 from imd.conformance.watch import Watch
 
 ID = "01910000-0000-7000-8000-000000000001"
@@ -236,3 +240,40 @@ class WatchTests(SynchronousTestCase):
         self.watch.lifetime()
         self.watch.reported({"shown": {"conv": 7, "seq": 1}})
         self.assertEqual(self.watch.faults, [])
+
+
+class SeldomTests(SynchronousTestCase):
+    """How often frames may come, on a machine that may be late."""
+
+    def setUp(self) -> None:
+        self.clock = Clock()
+        self.session = SimpleNamespace(frames=[], gone=False)
+        self.stage: Any = SimpleNamespace(
+            pace=Pace(self.clock, 1.0, 0.0), session=self.session, bound={}, last=0.0
+        )
+        pattern = {"type": "mark", "delivered": 10}
+        self.done = Deferred.fromCoroutine(seldom(self.stage, pattern, 0.1))
+
+    def mark(self, first: int, last: int, seconds: float) -> None:
+        """Marks come at once after so long."""
+        self.clock.advance(seconds)
+        self.session.frames += [
+            {"type": "mark", "conv": 7, "delivered": n} for n in range(first, last + 1)
+        ]
+        self.stage.pace.changed()
+
+    def test_those_that_are_held_up_and_come_together_had_their_time(self) -> None:
+        self.mark(1, 5, 0.5)
+        self.assertNoResult(self.done)
+        self.mark(6, 10, 0.5)
+        self.successResultOf(self.done)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_more_than_there_was_time_for_are_a_fault(self) -> None:
+        self.mark(1, 10, 0.5)
+        self.assertIn("7 of mark in 0.50 s", str(self.failureResultOf(self.done, Broken).value))
+
+    def test_the_last_one_has_to_come(self) -> None:
+        self.mark(1, 9, 1.0)
+        self.clock.advance(5)
+        self.failureResultOf(self.done, Broken)

@@ -31,9 +31,13 @@ def kind_of(frame: dict[str, Any]) -> str:
 def in_time(stage: Stage, times: dict[str, float] | None, what: str) -> None:
     """It happened now; was that not too early?"""
     after = (times or {}).get("after", 0.0) * EARLY
-    passed = (stage.pace.now() - stage.last) / stage.pace.scale
-    if passed < after:
-        raise Broken(f"{what} after {passed:.2f} s, which is too early")
+    if passed(stage) < after:
+        raise Broken(f"{what} after {passed(stage):.2f} s, which is too early")
+
+
+def passed(stage: Stage) -> float:
+    """Protocol seconds since the server or the driver was last told to do something."""
+    return (stage.pace.now() - stage.last) / stage.pace.scale
 
 
 async def connect(
@@ -135,6 +139,28 @@ async def at_most(stage: Stage, count: int, kind: str, seconds: float) -> None:
         raise Broken(f"more than {count} of {kind} in {seconds:g} s")
 
 
+async def seldom(stage: Stage, pattern: dict[str, Any], seconds: float) -> None:
+    """Such frames come until one is like the pattern, and no more than one in ``seconds``.
+
+    They are counted from when something was last done: however late they come, and however
+    many at once, there was time for so many since then.
+    """
+    kind, session, came = kind_of(pattern), verbs.session_of(stage), 0
+
+    def look() -> dict[str, Any] | None:
+        nonlocal came
+        for frame in [each for each in session.frames if kind_of(each) == kind]:
+            session.frames.remove(frame)
+            came += 1
+            if came - 1 > passed(stage) / (seconds * EARLY):
+                raise Broken(f"{came} of {kind} in {passed(stage):.2f} s")
+            if match(pattern, frame, stage.bound) is not None:
+                return frame
+        return None
+
+    await stage.pace.until(look, WITHIN, str(pattern))
+
+
 async def lost(stage: Stage, times: dict[str, float]) -> None:
     """The client ends the connection by itself, or makes another one."""
     session = verbs.session_of(stage)
@@ -149,8 +175,7 @@ async def lost(stage: Stage, times: dict[str, float]) -> None:
 async def away(stage: Stage, seconds: float) -> None:
     """The client does not connect for so long."""
     if await stage.pace.never(lambda: bool(stage.fresh) or None, seconds) is not None:
-        passed = (stage.pace.now() - stage.last) / stage.pace.scale
-        raise Broken(f"the client connected after {passed:.2f} s")
+        raise Broken(f"the client connected after {passed(stage):.2f} s")
 
 
 async def backoff(stage: Stage) -> None:
@@ -159,7 +184,7 @@ async def backoff(stage: Stage) -> None:
     while not delays.certain:
         await verbs.drop(stage)
         await connect(stage, None, {"within": bound(delays.count)})
-        delays.add((stage.pace.now() - stage.last) / stage.pace.scale)
+        delays.add(passed(stage))
         if delays.fault is not None:
             raise Broken(delays.fault)
 
@@ -226,6 +251,7 @@ CHECKS: dict[str, Verb] = {
     "expect": expect,
     "none": none,
     "at-most": at_most,
+    "seldom": seldom,
     "lost": lost,
     "away": away,
     "backoff": backoff,

@@ -17,7 +17,7 @@ from imd.conformance.verbs import VERBS
 from imd.conformance.waiting import Broken, Pace
 
 #: Verbs whose values are patterns: their variables are bound, not filled in.
-_PATTERNS = frozenset(("connect", "admit", "expect", "report"))
+_PATTERNS = frozenset(("connect", "admit", "expect", "seldom", "report"))
 
 
 class Verdict(Struct, frozen=True):

@@ -15,7 +15,7 @@ class Broken(Exception):
 
 
 #: Real seconds that a client and its driver may take to start, or to stop.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Pace:

@@ -12,13 +12,10 @@ from twisted.internet.defer import Deferred
 from imd.conformance.play import Kit, scenarios
 from imd.conformance.script import Scenario
 from tests.browser.pages import WEB
-from tests.conformance_runs import QUICK, SLOW, assert_keeps, client_kit
+from tests.conformance_runs import LIMIT, QUICK, assert_keeps, client_kit
 
 COMMAND = (sys.executable, "-m", "tests.browser.conformance_driver")
 ALL = scenarios()
-#: Many messages are handled in 200 ms of protocol time, which have to be long enough for that.
-UNHURRIED = [scenario for scenario in ALL if scenario.name == "r7-coalesced"]
-HURRIED = [scenario for scenario in ALL if scenario not in UNHURRIED]
 
 
 @pytest.fixture(scope="module")
@@ -29,13 +26,7 @@ def kit() -> Iterator[Kit]:
     pytest_twisted.blockon(Deferred.fromCoroutine(kit.stop()))
 
 
-@pytest.mark.limit(300)
-@pytest.mark.parametrize("scenario", HURRIED, ids=[f"{each.rule}-{each.name}" for each in HURRIED])
+@pytest.mark.limit(LIMIT)
+@pytest.mark.parametrize("scenario", ALL, ids=[f"{each.rule}-{each.name}" for each in ALL])
 async def test_imd_js_keeps_the_rule(kit: Kit, scenario: Scenario) -> None:
-    await assert_keeps(kit, client_kit(COMMAND, SLOW, WEB), scenario)
-
-
-@pytest.mark.limit(120)
-async def test_imd_js_keeps_the_rule_of_marks() -> None:
-    (scenario,) = UNHURRIED
-    await assert_keeps(None, client_kit(COMMAND, SLOW, WEB), scenario)
+    await assert_keeps(kit, COMMAND, scenario, WEB)
