@@ -28,6 +28,7 @@ import psycopg2
 import pytest
 
 from imd.storage.postgres_schema import migrate
+from tests.directories import ROOMY
 from tests.process import free_port
 
 #: Seconds that a server may take to start or to end.
@@ -187,16 +188,20 @@ def _signal(pid: int, number: int) -> None:
 
 
 class Postgres(_Private):
-    """A private PostgreSQL; ``fsync=False`` where only the speed of the tests matters."""
+    """A private PostgreSQL; ``fsync=False`` where only the speed of the tests matters.
 
-    def __init__(self, *options: str, fsync: bool = True) -> None:
+    Its data is on a disk, unless a directory ``top`` is named.
+    """
+
+    def __init__(self, *options: str, fsync: bool = True, top: str | None = None) -> None:
         names = {user.pw_name: user for user in pwd.getpwall()}
         root = os.geteuid() == 0
         super().__init__((names.get("postgres") or names["nobody"]) if root else None)
         self._options = [*options, *([] if fsync else ["fsync=off", "full_page_writes=off"])]
         self._numbers = itertools.count(1)
-        self._run = self.directory / "run"
-        self._run.mkdir(mode=0o700)
+        # Not beside the log: programs may be copied there, and memory may refuse to run them.
+        self._state = tempfile.TemporaryDirectory(prefix="imd-", dir=top)
+        self._run = Path(self._state.name)
         if self._user:
             os.chown(self._run, self._user.pw_uid, self._user.pw_gid)
         self._bin = self._reachable(postgres_prefix()) / "bin"
@@ -237,6 +242,11 @@ class Postgres(_Private):
             return False
         ours = len(lines) > 7 and int(lines[0]) == self.pid
         return ours and lines[7].strip() in ("ready", "standby")
+
+    def close(self) -> None:
+        """See ``_Private``."""
+        super().close()
+        self._state.cleanup()
 
     def url(self, database: str = "postgres") -> str:
         """How to connect to one of its databases."""
@@ -292,7 +302,7 @@ class Redis(_Private):
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Postgres]:
     """A running PostgreSQL for all tests; whoever hurts it makes it run again."""
-    server = Postgres()
+    server = Postgres(top=ROOMY)
     server.start()
     yield server
     server.close()
