@@ -1,25 +1,29 @@
 """What an administrator may do with accounts: the methods of ``imd.orders``.
 
-The same code serves ``imd user`` beside the server and ``/v1/admin`` inside it.  Each order that
-changes something is one line in the log: who was meant and what was done, never a secret.
+The same code serves ``imd user`` beside the server and ``/v1/admin`` inside it.  Each order is one
+line in the log: who was meant, where it came from and how it ended, never a secret.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
+from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
 from imd import names, orders
 from imd.decoding import BadValue, decode_strict
 from imd.errors import Code, Refusal
+from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
 from imd.logins import ERASED, is_external
 from imd.model import User
-from imd.orders import ORDERS
+from imd.orders import ORDERS, STREAMS
+from imd.records import Records
 
 #: Messages, or files, that are erased in one transaction.
 BATCH = 200
@@ -43,7 +47,10 @@ class Sources(Protocol):
 
 
 class Admin:
-    """Carries orders out; ``evict`` ends those sessions of a user here that may not go on."""
+    """Carries orders out; ``evict`` ends those sessions of a user here that may not go on.
+
+    ``blobs`` is where the bytes of files are, None where they cannot be read.
+    """
 
     _log = Logger()
 
@@ -53,11 +60,13 @@ class Admin:
         hasher: Hasher,
         sources: Sources,
         evict: Callable[[int], Awaitable[object]],
+        blobs: Blobs | None,
     ) -> None:
         self._storage = storage
         self._hasher = hasher
         self._sources = sources
         self._evict = evict
+        self._blobs = blobs
         self._orders: dict[str, Callable[[Any], Awaitable[Struct]]] = {
             "user.add": self._add,
             "user.get": self._get,
@@ -69,33 +78,49 @@ class Admin:
             "user.revoke": self._revoke,
             "user.erase": self._erase,
         }
+        self._streams: dict[str, Callable[[Any], AsyncGenerator[bytes, None]]] = {
+            "user.export": self._export,
+        }
 
     async def call(self, order: str, params: bytes, origin: str) -> Struct:
         """Carry out an order of the table, with parameters in JSON.  Raises ``Refusal``.
 
         ``origin`` says in the log where the order comes from.
         """
-        decoder = _DECODERS.get(order)
-        if decoder is None:
-            raise Refusal(Code.NOT_FOUND, "there is no such method")
+        decoded = _decoded(order, params, self._orders)
+        with self._audited(order, decoded, origin):
+            return await self._orders[order](decoded)
+
+    async def stream(self, order: str, params: bytes, origin: str) -> AsyncGenerator[bytes, None]:
+        """As ``call``, for an order whose result comes in parts; what is not read is not made.
+
+        Raises ``Refusal`` before the first part, if at all.
+        """
+        decoded = _decoded(order, params, self._streams)
+        with self._audited(order, decoded, origin):
+            async for part in self._streams[order](decoded):
+                yield part
+
+    @contextmanager
+    def _audited(self, order: str, decoded: Any, origin: str) -> Iterator[None]:
+        outcome = "broken off"
         try:
-            decoded = decode_strict(decoder, params)
-        except BadValue as error:
-            raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
-        outcome = "failed"
-        try:
-            result = await self._orders[order](decoded)
+            yield
             outcome = "done"
         except Refusal as refusal:
             outcome = f"refused: {refusal.code}"
             raise
+        except CancelledError:
+            raise
+        except Exception:
+            outcome = "failed"
+            raise
         finally:
-            self._audit(order, getattr(decoded, "user", ""), origin, outcome)
-        return result
-
-    def _audit(self, order: str, name: str, origin: str, outcome: str) -> None:
-        text = "admin {order} {user} from {origin}: {outcome}"
-        self._log.info(text, order=order, user=ascii(name), origin=origin, outcome=outcome)
+            text, user = (
+                "admin {order} {user} from {origin}: {outcome}",
+                getattr(decoded, "user", ""),
+            )
+            self._log.info(text, order=order, user=ascii(user), origin=origin, outcome=outcome)
 
     async def _named(self, name: str) -> User:
         found = await self._storage.find_user(name.casefold())
@@ -189,9 +214,27 @@ class Admin:
             total += done
         return total
 
+    async def _export(self, params: orders.ExportedUser) -> AsyncGenerator[bytes, None]:
+        user = await self._named(params.user)
+        blobs = self._blobs if params.files else None
+        async for part in Records(self._storage, user, blobs).parts():
+            yield part
+
+
+def _decoded(order: str, params: bytes, known: Collection[str]) -> Any:
+    """The parameters of one of these orders.  Raises ``Refusal``."""
+    if order not in known:
+        raise Refusal(Code.NOT_FOUND, "there is no such method")
+    try:
+        return decode_strict(_DECODERS[order], params)
+    except BadValue as error:
+        raise Refusal(Code.BAD_REQUEST, f"params: {error}") from None
+
 
 def _known(user: User) -> orders.KnownUser:
     return orders.KnownUser(user.id, user.name, user.display, user.disabled)
 
 
-_DECODERS = {name: msgspec.json.Decoder(order.params) for name, order in ORDERS.items()}
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    name: msgspec.json.Decoder(order.params) for name, order in (ORDERS | STREAMS).items()
+}

@@ -330,7 +330,7 @@ class Connector:
         self.retention = Retention(storage, self._settings.retention, self._sources, clock)
         self.retention.start()
         evict = Evictions(storage, registry).evict
-        admin = Admin(storage, self._passwords, self._sources, evict)
+        admin = Admin(storage, self._passwords, self._sources, evict, self._opened())
         return AdminPort(admin, self._admin_token, clock)
 
     def _opened(self) -> Blobs:

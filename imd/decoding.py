@@ -183,6 +183,18 @@ def decode_file(raw: bytes) -> wire.FileBody:
         raise BadValue(f"this is no file: {error}") from None
 
 
+class _Carried(Struct, frozen=True):
+    file: int
+
+
+_CARRIED = msgspec.json.Decoder(_Carried)
+
+
+def file_of(body: bytes) -> int:
+    """The file that the body of a stored message of kind ``file`` names."""
+    return _CARRIED.decode(body).file
+
+
 def decode_body(kind: str, raw: Raw) -> wire.TextBody | wire.FileBody:
     """Decode the body of a ``send``; raises ``BadValue`` with the reason."""
     return cast(wire.TextBody | wire.FileBody, decode_strict(_BODIES[kind], raw))

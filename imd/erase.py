@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from imd.ordering import Call, Failed, add_places, carry_out
+from imd.ordering import Failed, Orders, add_places, carry_out
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> int:
     return carry_out(parser.parse_args(argv), _erase, _ask)
 
 
-async def _erase(call: Call, options: argparse.Namespace) -> None:
-    done = await call("user.erase", {"user": options.name, "repeat": options.repeat})
+async def _erase(orders: Orders, options: argparse.Namespace) -> None:
+    done = await orders.call("user.erase", {"user": options.name, "repeat": options.repeat})
     print(f"erased {done['messages']} messages and {done['files']} files")
 
 

@@ -1,4 +1,4 @@
-"""How ``imd user`` and ``imd erase`` give their orders, and how they end.
+"""How ``imd user``, ``imd erase`` and ``imd export`` give their orders, and how they end.
 
 Orders go to the store itself, beside a server or without one, or with ``--url`` to a server.
 """
@@ -9,15 +9,20 @@ import argparse
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from http.client import HTTPException
+from pathlib import Path
+from typing import Any, Protocol
 
 import msgspec
 
 from imd.admin import Admin
 from imd.auth.password import Passwords
-from imd.config import Settings, admin_token, merge
+from imd.config import S3, Settings, admin_token, merge
 from imd.errors import ConfigError, Refusal, Unavailable
+from imd.files.directory import DirectoryBlobs
+from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
 from imd.offline import Here, run_here, with_storage
 from imd.ops.logs import clean
@@ -27,10 +32,23 @@ from imd.sources import Sources
 CONFIG_CODE = 78
 #: Seconds that a server may take for an answer.
 SECONDS = 30
+_ORIGIN = "the command line"
 
-Call = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
-#: A command: gives its orders by the first, and prints what came of them.
-Run = Callable[[Call, argparse.Namespace], Awaitable[None]]
+Params = Mapping[str, Any]
+
+
+class Orders(Protocol):
+    """Who carries orders out, there or here.  Raises ``Refusal``, ``Unavailable``, ``Failed``."""
+
+    async def call(self, order: str, params: Params) -> Any:
+        """Carry out an order; its result as of JSON."""
+
+    def stream(self, order: str, params: Params) -> AsyncGenerator[bytes, None]:
+        """Carry out an order whose result is JSON lines; each part is some of them."""
+
+
+#: A command: gives its orders, and prints what came of them.
+Run = Callable[[Orders, argparse.Namespace], Awaitable[None]]
 
 
 class Failed(Exception):
@@ -62,11 +80,11 @@ def carry_out(
         settings = _settings(options)
         begin = _place(settings, options.url, makes)
         ask(options)
-        begin(lambda call: run(call, options))
+        begin(lambda orders: run(orders, options))
     except ConfigError as error:
         sys.stderr.write(f"imd: {error}\n")
         return CONFIG_CODE
-    except (Refusal, Unavailable, Failed) as error:
+    except (Refusal, Unavailable, Failed, OSError) as error:
         sys.stderr.write(f"imd: {clean(getattr(error, 'message', str(error)))}\n")
         return 1
     except (KeyboardInterrupt, EOFError):
@@ -84,57 +102,95 @@ def _settings(options: argparse.Namespace) -> Settings:
 
 def _place(
     settings: Settings, url: str | None, makes: bool
-) -> Callable[[Callable[[Call], Awaitable[None]]], None]:
+) -> Callable[[Callable[[Orders], Awaitable[None]]], None]:
     """What runs a command, there or here.  Raises ``ConfigError``, ``Failed``."""
     if url is None:
         return lambda work: with_storage(
-            settings, lambda storage: work(_beside(settings, storage)), makes
+            settings, lambda storage: _beside(settings, storage, work), makes
         )
     token = admin_token(settings)
     if not token:
         raise ConfigError("admin-token-file", "--url needs the admin token; give --token-file")
     if not url.startswith(("http://", "https://")):
         raise Failed("--url: http://… or https://…")
-    return lambda work: run_here(work(_over_http(url, token)))
+    return lambda work: run_here(work(_OverHttp(url, token)))
 
 
-def _beside(settings: Settings, storage: Storage) -> Call:
-    """What carries orders out on the store itself."""
+async def _beside(
+    settings: Settings, storage: Storage, work: Callable[[Orders], Awaitable[None]]
+) -> None:
+    """Carry orders out on the store itself."""
     cost = settings.passwords
     passwords = Passwords(Here(), cost.memory_kib, cost.passes)
 
     async def evict(user: int) -> None:
         """Servers find it in storage."""
 
-    admin = Admin(storage, passwords, Sources(), evict)
-
-    async def call(order: str, params: Mapping[str, Any]) -> Any:
-        raw = msgspec.json.encode(params)
-        return msgspec.to_builtins(await admin.call(order, raw, "the command line"))
-
-    return call
+    with _blobs(settings) as blobs:
+        admin = Admin(storage, passwords, Sources(), evict, blobs)
+        await work(_Beside(admin, settings.files.startswith(S3)))
 
 
-def _over_http(url: str, token: str) -> Call:
-    async def call(order: str, params: Mapping[str, Any]) -> Any:
-        return _post(url, token, order, params)
-
-    return call
-
-
-def _post(url: str, token: str, order: str, params: Mapping[str, Any]) -> Any:
-    request = urllib.request.Request(  # noqa: S310
-        f"{url.rstrip('/')}/v1/admin/{order}",
-        data=msgspec.json.encode(params),
-        headers={"Authorization": f"Bearer {token}", "Content-Type": "application/json"},
-    )
+@contextmanager
+def _blobs(settings: Settings) -> Iterator[Blobs | None]:
+    """Where the bytes of files are; None if there are none here."""
+    place = Path(settings.files) if settings.files else Path(settings.data) / "files"
+    if settings.files.startswith(S3) or not place.exists():
+        yield None
+        return
+    blobs = DirectoryBlobs(place, Here(), 0)
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        yield blobs
+    finally:
+        blobs.close()
+
+
+class _Beside:
+    """``Orders`` on the store itself; see there.  Also raises ``ConfigError``."""
+
+    def __init__(self, admin: Admin, is_in_s3: bool) -> None:
+        self._admin = admin
+        self._is_in_s3 = is_in_s3
+
+    async def call(self, order: str, params: Params) -> Any:
+        raw = msgspec.json.encode(params)
+        return msgspec.to_builtins(await self._admin.call(order, raw, _ORIGIN))
+
+    def stream(self, order: str, params: Params) -> AsyncGenerator[bytes, None]:
+        if params.get("files") and self._is_in_s3:
+            raise ConfigError("files", "only a server reads those in S3; give --url, or --output -")
+        return self._admin.stream(order, msgspec.json.encode(params), _ORIGIN)
+
+
+class _OverHttp:
+    """``Orders`` of a server; see there."""
+
+    def __init__(self, url: str, token: str) -> None:
+        self._url = url.rstrip("/")
+        self._token = token
+
+    async def call(self, order: str, params: Params) -> Any:
+        with self._answer(order, params) as answer:
             return msgspec.json.decode(answer.read())
-    except urllib.error.HTTPError as error:
-        raise Failed(_told(error)) from None
-    except (OSError, ValueError) as error:
-        raise Failed(f"{url}: {getattr(error, 'reason', error)}") from None
+
+    async def stream(self, order: str, params: Params) -> AsyncGenerator[bytes, None]:
+        with self._answer(order, params) as answer:
+            while line := answer.readline():
+                yield line
+
+    @contextmanager
+    def _answer(self, order: str, params: Params) -> Iterator[Any]:
+        headers = {"Authorization": f"Bearer {self._token}", "Content-Type": "application/json"}
+        request = urllib.request.Request(  # noqa: S310
+            f"{self._url}/v1/admin/{order}", data=msgspec.json.encode(params), headers=headers
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+                yield answer
+        except urllib.error.HTTPError as error:
+            raise Failed(_told(error)) from None
+        except (OSError, ValueError, HTTPException) as error:
+            raise Failed(f"{self._url}: {getattr(error, 'reason', error)}") from None
 
 
 def _told(error: urllib.error.HTTPError) -> str:

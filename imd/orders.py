@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from msgspec import Meta
+from msgspec import Meta, Struct
 
 from imd.methods import Data, Method, Name, Params, Password
 from imd.wire import Id, Millis
@@ -38,6 +38,13 @@ class ErasedUser(Params, frozen=True):
 
     user: Name
     repeat: Name
+
+
+class ExportedUser(Params, frozen=True):
+    """An account that is to be exported; ``files``: with the bytes of its files."""
+
+    user: Name
+    files: bool = False
 
 
 class UserPage(Params, frozen=True):
@@ -101,4 +108,16 @@ ORDERS: dict[str, Method] = {
     "user.sessions": Method(NamedUser, KnownDevices, "List the devices of an account."),
     "user.revoke": Method(RevokedDevices, Revoked, "Log out a device, or all of them."),
     "user.erase": Method(ErasedUser, Erased, "Erase an account, and what its user wrote."),
+}
+
+
+class Stream(Struct, frozen=True):
+    """An order whose result is JSON lines, as many as there are."""
+
+    params: type[Params]
+    doc: str
+
+
+STREAMS: dict[str, Stream] = {
+    "user.export": Stream(ExportedUser, "Write out what is kept of a user."),
 }

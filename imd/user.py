@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from imd.ops.logs import clean
-from imd.ordering import Call, Failed, Run, add_places, carry_out
+from imd.ordering import Failed, Orders, Run, add_places, carry_out
 
 #: Bytes of standard input that are read for a password; more is refused later.
 MOST_INPUT = 8192
@@ -44,40 +44,40 @@ def _ask(options: argparse.Namespace) -> None:
         options.password = _password(options)
 
 
-async def _add(call: Call, options: argparse.Namespace) -> None:
-    made = await call("user.add", {"user": options.name, "password": options.password})
+async def _add(orders: Orders, options: argparse.Namespace) -> None:
+    made = await orders.call("user.add", {"user": options.name, "password": options.password})
     print(f"made {made['name']} (user {made['user']})")
 
 
-async def _passwd(call: Call, options: argparse.Namespace) -> None:
-    done = await call("user.passwd", {"user": options.name, "password": options.password})
+async def _passwd(orders: Orders, options: argparse.Namespace) -> None:
+    done = await orders.call("user.passwd", {"user": options.name, "password": options.password})
     print(f"set the password; {done['devices']} devices were logged out")
 
 
-async def _disable(call: Call, options: argparse.Namespace) -> None:
-    done = await call("user.disable", {"user": options.name})
+async def _disable(orders: Orders, options: argparse.Namespace) -> None:
+    done = await orders.call("user.disable", {"user": options.name})
     print(f"{done['name']} is disabled; sessions end within 5 seconds")
 
 
-async def _enable(call: Call, options: argparse.Namespace) -> None:
-    done = await call("user.enable", {"user": options.name})
+async def _enable(orders: Orders, options: argparse.Namespace) -> None:
+    done = await orders.call("user.enable", {"user": options.name})
     print(f"{done['name']} is enabled")
 
 
-async def _sessions(call: Call, options: argparse.Namespace) -> None:
+async def _sessions(orders: Orders, options: argparse.Namespace) -> None:
     if options.all or options.revoke is not None:
         params = {"user": options.name} | ({} if options.all else {"device": options.revoke})
-        print(f"{(await call('user.revoke', params))['devices']} devices were logged out")
+        print(f"{(await orders.call('user.revoke', params))['devices']} devices were logged out")
         return
-    for item in (await call("user.sessions", {"user": options.name}))["items"]:
+    for item in (await orders.call("user.sessions", {"user": options.name}))["items"]:
         label = clean(item["label"])
         print(f"{item['device']:<17} seen {_time(item['seen'])}  {label}")
 
 
-async def _list(call: Call, options: argparse.Namespace) -> None:
+async def _list(orders: Orders, options: argparse.Namespace) -> None:
     after, more = "", True
     while more:
-        page = await call("user.list", {"after": after})
+        page = await orders.call("user.list", {"after": after})
         more = page["more"]
         for item in page["items"]:
             after = item["name"]

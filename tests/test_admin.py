@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
+import uuid
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 import msgspec
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from imd.admin import Admin
 from imd.errors import Close, Code, Refusal, Unavailable
 from imd.evictions import LOOK_SECONDS, Evictions, Lookout
+from imd.files.directory import DirectoryBlobs
+from imd.limits import Limits
+from imd.model import File, NewMessage
+from imd.offline import Here
+from imd.records import CHUNK, PAGE
 from tests.application import Application, Client
+from tests.contracts.storage_parts import NO_QUOTA
+from tests.directories import directory
 
 
 class AdminTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.app = app = Application(self)
         evictions = Evictions(app.storage, app.registry)
-        self.admin = Admin(app.storage, app.passwords, app.sources, evictions.evict)
+        self.admin = Admin(app.storage, app.passwords, app.sources, evictions.evict, None)
 
     def order(self, order: str, **params: Any) -> Any:
         raw = json.dumps(params).encode()
@@ -155,6 +168,136 @@ class AdminTests(SynchronousTestCase):
     def test_a_store_that_is_away_is_said_to_be(self) -> None:
         self.app.storage.fail("find_user")
         self.app.refusal(self.admin.call("user.get", b'{"user":"a"}', "here"), Unavailable)
+
+
+class ExportTests(SynchronousTestCase):
+    """What is kept of a user, as lines."""
+
+    def setUp(self) -> None:
+        self.app = app = Application(self, Limits(rate=0))
+        self.blobs = DirectoryBlobs(directory(self) / "files", Here(), 0)
+        self.addCleanup(self.blobs.close)
+        nobody = Evictions(app.storage, app.registry).evict
+        self.admin = Admin(app.storage, app.passwords, app.sources, nobody, self.blobs)
+        self.alice, self.bob, self.conversation = app.pair()
+
+    def stream(self, order: str = "user.export", **params: Any) -> AsyncGenerator[bytes, None]:
+        return self.admin.stream(order, json.dumps(params).encode(), "here")
+
+    async def lines(self, **params: Any) -> list[dict[str, Any]]:
+        whole = b"".join([part async for part in self.stream(**params)])
+        return [json.loads(line) for line in whole.splitlines()]
+
+    def upload(self, content: bytes) -> int:
+        """A file of Alice; its id."""
+
+        async def store() -> int:
+            user, id = self.alice.welcome["user"]["id"], self.app.sources.new_id()
+            digest = hashlib.sha256(content).hexdigest()
+            file = File(id, user, len(content), digest, "a", "b/c", 5)
+            await self.app.storage.add_file(file, NO_QUOTA)
+            upload = await self.blobs.resume(id, 0)
+            await upload.write(content)
+            await upload.seal(digest)
+            await upload.close()
+            await self.app.storage.complete_file(user, id, "")
+            return id
+
+        found: int = self.app.do(store())
+        return found
+
+    def carry(self, file: int) -> None:
+        """Alice sends it."""
+        user, device = self.alice.welcome["user"]["id"], self.alice.welcome["device"]
+        id, body = uuid.uuid4().bytes, b'{"file":%d}' % file
+        new = NewMessage(self.conversation, user, device, id, "file", body, file, 9)
+        self.app.do(self.app.storage.append([new], 9))
+
+    def test_pages_follow_each_other_up_to_the_end(self) -> None:
+        for number in range(PAGE + 1):
+            self.alice.text(self.conversation, str(number))
+        found = self.app.do(self.lines(user="Alice"))
+        kinds = [line["record"] for line in found]
+        head = ["account", "device", "friend", "conversation"]
+        self.assertEqual(kinds, [*head, *["message"] * (PAGE + 1), "end"])
+        texts = [line["body"]["text"] for line in found if line["record"] == "message"]
+        self.assertEqual(texts, [str(number) for number in range(PAGE + 1)])
+        self.assertEqual(found[-1], {"record": "end", "messages": PAGE + 1})
+
+    def test_bytes_of_own_files_come_once_and_only_if_they_are_wanted(self) -> None:
+        content = bytes(range(256)) * (CHUNK // 200)
+        files = [self.upload(content), self.upload(b"")]
+        for file in (*files, *files):
+            self.carry(file)
+        self.bob.text(self.conversation)
+        found = self.app.do(self.lines(user="alice"))
+        self.assertNotIn("bytes", [line["record"] for line in found])
+        found = self.app.do(self.lines(user="alice", files=True))
+        parts = [line for line in found if line["record"] == "bytes"]
+        ends = [(line["file"], line["offset"]) for line in parts if not line["data"]]
+        self.assertEqual(ends, [(files[0], len(content)), (files[1], 0)])
+        data = b"".join(base64.b64decode(line["data"]) for line in parts)
+        self.assertEqual(data, content)
+        found = self.app.do(self.lines(user="bob", files=True))
+        self.assertNotIn("bytes", [line["record"] for line in found])
+
+    def test_a_file_that_is_gone_is_left_out(self) -> None:
+        self.carry(self.upload(b"old"))
+        self.app.do(self.app.storage.expire_sent_files(before=10, limit=9))
+        found = self.app.do(self.lines(user="alice", files=True))
+        self.assertEqual([line["record"] for line in found][-2:], ["message", "end"])
+
+    def test_nothing_is_read_before_it_is_wanted(self) -> None:
+        for _ in range(PAGE + 1):
+            self.alice.text(self.conversation)
+
+        async def some() -> None:
+            async with aclosing(self.stream(user="alice")) as parts:
+                # The account, the conversation, and its first page.
+                for _ in range(3):
+                    await anext(parts)
+
+        before = self.app.storage.count("history")
+        with capturedLogs() as logs:
+            self.app.do(some())
+        self.assertEqual(self.app.storage.count("history") - before, 1)
+        self.assertEqual(told(logs), ["admin user.export 'alice' from here: broken off"])
+
+    def test_who_does_not_exist_is_refused_before_the_first_line(self) -> None:
+        for order, params, code in (
+            ("user.export", {"user": "nobody"}, Code.NOT_FOUND),
+            ("user.export", {"user": 1}, Code.BAD_REQUEST),
+            ("user.list", {}, Code.NOT_FOUND),
+        ):
+            error = self.app.refusal(anext(self.stream(order, **params)), Refusal)  # type: ignore[arg-type]
+            self.assertEqual(error.code, code)
+
+    def test_each_end_of_an_order_is_a_line(self) -> None:
+        storage = self.app.storage
+        with capturedLogs() as logs:
+            self.app.do(self.lines(user="alice"))
+            self.app.refusal(self.lines(user="nobody"), Refusal)
+            storage.fail("heads")
+            self.app.refusal(self.lines(user="alice"), Unavailable)
+            storage.held.add("heads")
+            running = Deferred.fromCoroutine(self.lines(user="alice"))
+            running.cancel()
+            self.failureResultOf(running, CancelledError)
+        line = "admin user.export {} from here: {}"
+        self.assertEqual(
+            told(logs),
+            [
+                line.format("'alice'", "done"),
+                line.format("'nobody'", "refused: not_found"),
+                line.format("'alice'", "failed"),
+                line.format("'alice'", "broken off"),
+            ],
+        )
+
+
+def told(logs: list[LogEvent]) -> list[str]:
+    """The lines about orders."""
+    return [formatEvent(e) for e in logs if e["log_namespace"] == "imd.admin.Admin"]
 
 
 class LookoutTests(SynchronousTestCase):

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import io
+import os
+import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import msgspec
 import psycopg2
 import pytest
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from imd import erase
+from imd import erase, export
 from imd.config import Settings, admin_token
+from imd.connector.admin import MOST_STREAMS
 from imd.errors import ConfigError
+from imd.model import NewMessage
+from imd.offline import run_here
 from imd.orders import MOST_USERS
+from imd.storage.sqlite import SqliteStorage
 from imd.user import main
+from tests.http_files import ask, bearer, body_of, new_slot, put
 from tests.process import FAST, Server, environment
 from tests.raw import connect, login, pair, post
 
@@ -185,6 +195,127 @@ async def test_who_is_erased_beside_the_server_leaves_only_places_in_the_log(
     assert (await hal.call("friend.list"))["data"]["items"] == []
     status, body = await served.order("user.add", user="gina", password="mine")
     assert (status, body["error"]["code"]) == (409, "exists")
+
+
+async def test_an_export_over_http_is_that_of_the_command(
+    served: Served, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    port, content = served.server.port, bytes(range(256)) * 2000
+    ida, jon, conversation = await pair(port, "ida", "jon")
+    file = await new_slot(port, ida.welcome["token"], content)
+    assert (await put(port, ida.welcome["token"], file, content)).status == 201
+    body = body_of(file, content)
+    message = {"type": "send", "id": str(uuid.uuid4()), "conv": conversation}
+    ida.say(message | {"kind": "file", "body": body})
+    jon.text(conversation, "one\ntwo")
+    await ida.hear("msg", seq=2)
+    for name, where in ("beside", served.places), ("http", served.url):
+        output = f"--output={tmp_path / name}"
+        assert await deferToThread(export.main, ["ida", output, *where]) == 0
+        assert capsys.readouterr().err.endswith("imd: 2 messages\n")
+        nobody = f"--output={tmp_path / 'nobody'}"
+        assert await deferToThread(export.main, ["no body", nobody, *where]) == 1
+        assert capsys.readouterr().err.endswith("imd: there is no such account\n")
+    beside, http = ((tmp_path / name) for name in ("beside", "http"))
+    lines = (http / "export.jsonl").read_bytes()
+    assert lines == (beside / "export.jsonl").read_bytes()
+    assert [path.name for path in (http / "files").iterdir()] == [str(file)]
+    assert (http / "files" / str(file)).read_bytes() == content
+    assert not (tmp_path / "nobody").exists()
+    path, given = "/v1/admin/user.export", {"Content_Type": "application/json"}
+    for token, status in ("wrong", 401), (TOKEN, 200):
+        given["Authorization"] = bearer(token)
+        answer = await ask(port, "POST", path, b'{"user":"ida"}', **given)
+        assert answer.status == status
+    assert answer.headers["content-type"] == "application/x-ndjson"
+    assert answer.content == lines
+    assert "admin user.export 'ida' from 127.0.0.1: done" in served.server.output
+
+
+def write_much(directory: Path, name: str, count: int, length: int) -> None:
+    """Texts of a user in the one conversation, in a store that a server may have open."""
+
+    async def write() -> None:
+        user = await storage.find_user(name)
+        assert user is not None
+        (head,) = (await storage.heads(user.id)).items
+        (device,) = await storage.devices(user.id)
+        body = msgspec.json.encode({"text": "x" * length})
+        new = NewMessage(head.conversation, user.id, device.id, b"", "text", body, session=99)
+        for _ in range(count // 500):
+            ids = [uuid.uuid4().bytes for _ in range(500)]
+            await storage.append([msgspec.structs.replace(new, id=id) for id in ids], 9)
+
+    storage = SqliteStorage.join(directory)
+    try:
+        run_here(write())
+    finally:
+        storage.close()
+
+
+def asked(port: int) -> socket.socket:
+    """A connection that has asked for an export, and reads none of it but the status."""
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    link.connect(("127.0.0.1", port))
+    head = f"Host: 127.0.0.1\r\nAuthorization: {bearer(TOKEN)}\r\nContent-Length: 14\r\n"
+    link.sendall(f'POST /v1/admin/user.export HTTP/1.1\r\n{head}\r\n{{"user":"kim"}}'.encode())
+    assert link.recv(12) == b"HTTP/1.1 200"
+    return link
+
+
+@pytest.mark.limit(240)
+async def test_who_does_not_read_an_export_costs_little_and_holds_up_nobody(
+    served: Served,
+) -> None:
+    server, count = served.server, 10_000
+    await pair(server.port, "kim", "lea")
+    await deferToThread(write_much, server.directory / "data", "kim", count, 4000)
+    before = resident(server.pid)
+    links = [await deferToThread(asked, server.port) for _ in range(MOST_STREAMS)]
+    status, body = await served.order("user.export", user="kim")
+    assert (status, body["error"]["code"]) == (429, "limit")
+    assert (await served.order("user.get", user="kim"))[0] == 200
+    # What the kernel takes is not ours; a whole history in memory would be.
+    assert resident(server.pid) - before < count * 4000 // 2
+    for link in links:
+        link.close()
+    while server.output.count("admin user.export 'kim' from 127.0.0.1: broken off") < len(links):
+        await served.order("user.get", user="kim")
+    head = {"Content_Type": "application/json", "Authorization": bearer(TOKEN)}
+    answer = await ask(server.port, "POST", "/v1/admin/user.export", b'{"user":"kim"}', **head)
+    assert answer.content.endswith(b'\n{"record":"end","messages":10000}\n')
+    assert "Traceback" not in server.output
+
+
+def resident(pid: int) -> int:
+    """Bytes of memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_an_export_that_broke_off_is_not_taken_for_whole(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    token = private(tmp_path / "token", TOKEN)
+    for number, sent in enumerate((b'{"record":"account"}\n', b'{"record":"acc')):
+        with socket.create_server(("127.0.0.1", 0)) as port:
+            thread = Thread(target=answer_once, args=(port, sent))
+            thread.start()
+            url = f"--url=http://127.0.0.1:{port.getsockname()[1]}"
+            output = f"--output={tmp_path / str(number)}"
+            assert export.main(["a", url, f"--token-file={token}", output]) == 1
+            thread.join()
+        assert capsys.readouterr().err == "imd: the answer broke off; this is not all of it\n"
+
+
+def answer_once(port: socket.socket, content: bytes) -> None:
+    """Answer a request as HTTP/1.0 does, where nothing but the content shows that it is whole."""
+    link, _ = port.accept()
+    with link:
+        while b"}" not in link.recv(65536):
+            pass
+        link.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + content)
 
 
 def user(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:

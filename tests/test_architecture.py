@@ -21,7 +21,7 @@ PURE |= {"session", "throttle", "tls", "version", "wire"}
 APPLICATION = {"accounts", "friends", "interfaces", "lane", "marks", "messaging", "registry"}
 APPLICATION |= {"admin", "arrivals", "delivery", "cluster", "downloads", "evictions", "journey"}
 APPLICATION |= {"logins", "online", "reach", "retention"}
-APPLICATION |= {"recent", "rounds", "routing", "sweep", "tasks", "times", "uploads"}
+APPLICATION |= {"recent", "records", "rounds", "routing", "sweep", "tasks", "times", "uploads"}
 #: May see everything: they put the parts together.
 EDGE = {"__main__", "cli", "daemon", "doctor", "engines", "erase", "export", "migrate"}
 EDGE |= {"offline", "ordering", "sources", "tap", "trace", "user", "watched"}

@@ -172,9 +172,11 @@ def test_standard_output_has_the_lines_alone(storage: Storage, tmp_path: Path) -
 
 
 def test_the_bytes_in_s3_are_not_promised(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    storage: Storage, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "imd.toml"
     config.write_text('files = "s3://bucket"')
-    assert main(["a", f"--config={config}", f"--output={tmp_path / 'out'}"]) == 78
-    assert "files: the bytes in S3" in capsys.readouterr().err
+    places = [f"--config={config}", f"--data={tmp_path / 'data'}"]
+    assert main(["alice", *places, f"--output={tmp_path / 'out'}"]) == 78
+    assert "files: only a server reads those in S3" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -16,7 +16,7 @@ from imd.cli import main
 from imd.errors import STATUS, Close, Code
 from imd.events import EVENTS
 from imd.methods import METHODS
-from imd.orders import ORDERS
+from imd.orders import ORDERS, STREAMS
 from imd.schema.asyncapi import PUSHES, REPLIES, tag
 from imd.schema.main import DOCUMENTS, text
 from tests.process import ROOT
@@ -104,14 +104,15 @@ def test_the_openapi_document_is_valid() -> None:
 
 
 def test_every_method_has_its_path_its_parameters_and_its_result() -> None:
-    paths = {f"/v1/{name}" for name in METHODS} | {f"/v1/admin/{name}" for name in ORDERS}
+    orders = {**ORDERS, **STREAMS}
+    paths = {f"/v1/{name}" for name in METHODS} | {f"/v1/admin/{name}" for name in orders}
     assert set(HTTP["paths"]) == paths | {"/v1/files/{file}", "/healthz", "/readyz"}
     for name, method in METHODS.items():
         post = HTTP["paths"][f"/v1/{name}"]["post"]
         schema = post["requestBody"]["content"]["application/json"]["schema"]
         assert at(HTTP, schema["$ref"])["title"] == method.params.__name__
         assert post["security"] == ([] if method.public else [{"bearer": []}])
-    for name in ORDERS:
+    for name in orders:
         assert HTTP["paths"][f"/v1/admin/{name}"]["post"]["security"] == [{"admin": []}]
 
 

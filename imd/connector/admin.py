@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any, Protocol
 
 from msgspec import Struct
 from twisted.web.http import Request
 
 from imd.connector.answers import address, bearer
+from imd.connector.sending import Sending
 from imd.errors import Code, Refusal
-from imd.orders import ORDERS
+from imd.orders import ORDERS, STREAMS
 from imd.tasks import Clock
 from imd.throttle import Keyed, TokenBucket, network_of
 
@@ -20,6 +21,8 @@ PREFIX = b"/v1/admin/"
 #: Wrong tokens a minute from one address, and orders a second of all who have the right one.
 GUESSES = 10
 RATE, BURST = 20.0, 100
+#: Answers of many lines that are sent at once.
+MOST_STREAMS = 4
 
 
 class Orders(Protocol):
@@ -27,6 +30,9 @@ class Orders(Protocol):
 
     async def call(self, order: str, params: bytes, origin: str) -> Struct:
         """Carry out an order; raises ``Refusal``."""
+
+    def stream(self, order: str, params: bytes, origin: str) -> AsyncGenerator[bytes, None]:
+        """Carry out an order of many lines; raises ``Refusal`` before the first."""
 
 
 class AdminToken:
@@ -58,18 +64,33 @@ class AdminPort:
         self._clock = clock
         self._guesses: Keyed[str] = Keyed(GUESSES / 60, GUESSES)
         self._rate = TokenBucket(RATE, BURST)
+        self._streams = 0
 
     def order(self, path: bytes) -> str | None:
         """The order that a path names; None if there is nothing at it."""
         name = path.removeprefix(PREFIX).decode("latin-1")
-        is_there = self._token and path.startswith(PREFIX) and name in ORDERS
+        is_there = self._token and path.startswith(PREFIX) and (name in ORDERS or name in STREAMS)
         return name if is_there else None
 
-    async def call(self, request: Any, order: str, params: bytes) -> Struct:
-        """Carry out an order.  Raises ``Refusal``."""
+    async def call(self, request: Any, order: str, params: bytes) -> Struct | None:
+        """Carry out an order; None if the answer was sent.  Raises ``Refusal``."""
         where = address(request)
         self._let_in(request, where)
-        return await self._orders.call(order, params, where or "a local socket")
+        origin = where or "a local socket"
+        if order in ORDERS:
+            return await self._orders.call(order, params, origin)
+        await self._send(request, self._orders.stream(order, params, origin))
+        return None
+
+    async def _send(self, request: Request, parts: AsyncGenerator[bytes, None]) -> None:
+        if self._streams >= MOST_STREAMS:
+            raise Refusal(Code.LIMIT, "too many exports at once; try again later", 5)
+        self._streams += 1
+        request.setHeader(b"Content-Type", b"application/x-ndjson")
+        try:
+            await Sending(request, self._clock).run(parts)
+        finally:
+            self._streams -= 1
 
     def _let_in(self, request: Request, where: str) -> None:
         now = self._clock.seconds()

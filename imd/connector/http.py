@@ -34,8 +34,8 @@ from imd.errors import Code, Refusal, Unavailable
 from imd.methods import METHODS, LoggedIn
 from imd.tasks import spawn
 
-#: Carries a method out, with its parameters in JSON.
-CarryOut = Callable[[bytes], Awaitable[Struct]]
+#: Carries a method out, with its parameters in JSON; None if the answer was sent meanwhile.
+CarryOut = Callable[[bytes], Awaitable[Struct | None]]
 
 _CLOSED = """<!doctype html>
 <html lang="en">
@@ -143,12 +143,17 @@ class Front(Resource):
     async def _serve(self, request: Request, carry_out: CarryOut, gone: list[Any]) -> None:
         try:
             result = await self._call(request, carry_out)
+            if result is None:
+                return
             body = wire.encode(result)
             request.setHeader(b"Content-Type", b"application/json")
             if gone and isinstance(result, LoggedIn):
                 # Nobody was there to take the token, and the device would fill a place.
                 await self._accounts.forget(result.user.id, result.device)
         except Answer as answer:
+            if request.startedWriting and not gone:
+                request.loseConnection()
+                return
             body = write_error(request, answer)
         if not gone:
             request.write(body)
@@ -160,7 +165,7 @@ class Front(Resource):
             me = await self._accounts.authenticate(bearer(request))
         return await self._accounts.call(me, method, params, address(request))
 
-    async def _call(self, request: Request, carry_out: CarryOut) -> Struct:
+    async def _call(self, request: Request, carry_out: CarryOut) -> Struct | None:
         try:
             return await carry_out(_params(request))
         except Refusal as refusal:

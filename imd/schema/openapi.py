@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from imd.errors import STATUS, Code
 from imd.methods import METHODS, Method
-from imd.orders import ORDERS
+from imd.orders import ORDERS, STREAMS, Stream
 from imd.schema.components import Schema, components, ref, result
 from imd.schema.files import files
 from imd.version import __version__
@@ -39,6 +39,7 @@ def document() -> dict[str, Any]:
     """The whole document."""
     every = [*METHODS.values(), *ORDERS.values()]
     types = [t for m in every for t in (m.params, m.result)]
+    types += [stream.params for stream in STREAMS.values()]
     return {
         "openapi": "3.1.0",
         "info": {"title": "imd", "version": __version__, "description": _DESCRIPTION},
@@ -46,6 +47,7 @@ def document() -> dict[str, Any]:
         "tags": [{"name": name} for name in sorted({"admin", *map(_tag, METHODS)})],
         "paths": {f"/v1/{name}": {"post": _post(name, m)} for name, m in METHODS.items()}
         | {f"/v1/admin/{name}": {"post": _order(name, m)} for name, m in ORDERS.items()}
+        | {f"/v1/admin/{name}": {"post": _stream(name, s)} for name, s in STREAMS.items()}
         | {"/v1/files/{file}": files()}
         | _PAGES,
         "components": {
@@ -78,28 +80,35 @@ _CODES = _codes()
 
 
 def _post(name: str, method: Method) -> Schema:
-    fields = msgspec.structs.fields(method.params)
     return {
         "operationId": name,
         "summary": method.doc,
         "tags": [_tag(name)],
         "security": [] if method.public else [{"bearer": []}],
-        "requestBody": {
-            "required": any(field.required for field in fields),
-            "content": _json(ref(method.params.__name__)),
-        },
+        "requestBody": _body(method.params),
         "responses": {
             "200": {"description": "Done.", "content": _json(result(method))},
-            **{str(status): ref(_name(status), "responses") for status, _ in _CODES},
+            **_REFUSALS,
         },
     }
 
 
+def _body(params: type[Struct]) -> Schema:
+    required = any(field.required for field in msgspec.structs.fields(params))
+    return {"required": required, "content": _json(ref(params.__name__))}
+
+
 def _order(name: str, order: Method) -> Schema:
-    return _post(name, order) | {
+    return _post(name, order) | _OF_ADMINS | {"operationId": f"admin.{name}"}
+
+
+def _stream(name: str, stream: Stream) -> Schema:
+    lines = {"application/x-ndjson": {"schema": {"type": "string"}}}
+    return _OF_ADMINS | {
         "operationId": f"admin.{name}",
-        "tags": ["admin"],
-        "security": [{"admin": []}],
+        "summary": stream.doc,
+        "requestBody": _body(stream.params),
+        "responses": {"200": {"description": _LINES, "content": lines}, **_REFUSALS},
     }
 
 
@@ -128,6 +137,11 @@ _HEADERS: dict[str, Schema] = {
     "Allow": {"description": "The verbs that work here.", "schema": {"type": "string"}},
 }
 _SENT_WITH = {"Retry-After": (429, 503), "WWW-Authenticate": (401,), "Allow": (405,)}
+
+
+_REFUSALS = {str(status): ref(_name(status), "responses") for status, _ in _CODES}
+_OF_ADMINS: Schema = {"tags": ["admin"], "security": [{"admin": []}]}
+_LINES = "JSON objects, one a line; the last has the `record` `end`, or it is not all of it."
 
 
 def _page(operation: str, summary: str, **answers: str) -> Schema:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-import msgspec
 from msgspec import Struct
 
 from imd.errors import Code, Refusal
@@ -120,18 +119,6 @@ LOOKED_AT = 1000
 #: What stands in place of a message of a user who was erased.
 ERASED_KIND = "erased"
 ERASED_BODY = b"{}"
-
-
-class _Carried(Struct, frozen=True):
-    file: int
-
-
-_CARRIED = msgspec.json.Decoder(_Carried)
-
-
-def file_of(body: bytes) -> int:
-    """The file that the body of a message of kind ``file`` names."""
-    return _CARRIED.decode(body).file
 
 
 def new_floor(

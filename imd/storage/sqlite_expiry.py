@@ -8,9 +8,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
+from imd.decoding import file_of
 from imd.logins import ERASED
 from imd.model import Expired
-from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, file_of, new_floor
+from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, new_floor
 from imd.storage.sqlite_messages import next_change
 
 _CLAIM = """
