@@ -49,7 +49,8 @@ class Sources(Protocol):
 class Admin:
     """Carries orders out; ``evict`` ends those sessions of a user here that may not go on.
 
-    ``blobs`` is where the bytes of files are, None where they cannot be read.
+    ``blobs`` is where the bytes of files are, None where they cannot be read; ``log`` takes the
+    lines about orders, if not the log of the process.
     """
 
     _log = Logger()
@@ -61,7 +62,9 @@ class Admin:
         sources: Sources,
         evict: Callable[[int], Awaitable[object]],
         blobs: Blobs | None,
+        log: Logger | None = None,
     ) -> None:
+        self._log = log or self._log
         self._storage = storage
         self._hasher = hasher
         self._sources = sources

@@ -6,7 +6,11 @@ Orders go to the store itself, beside a server or without one, or with ``--url``
 from __future__ import annotations
 
 import argparse
+import os
+import pwd
+import socket
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
@@ -16,6 +20,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import msgspec
+from twisted.logger import ILogObserver, Logger, textFileLogObserver
 
 from imd.admin import Admin
 from imd.auth.password import Passwords
@@ -25,14 +30,13 @@ from imd.files.directory import DirectoryBlobs
 from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
 from imd.offline import Here, run_here, with_storage
-from imd.ops.logs import clean
+from imd.ops.logs import JournalSink, JsonSink, Lines, clean
 from imd.sources import Sources
 
 #: ``EX_CONFIG`` of sysexits.h, as of the daemon.
 CONFIG_CODE = 78
 #: Seconds that a server may take for an answer.
 SECONDS = 30
-_ORIGIN = "the command line"
 
 Params = Mapping[str, Any]
 
@@ -127,8 +131,30 @@ async def _beside(
         """Servers find it in storage."""
 
     with _blobs(settings) as blobs:
-        admin = Admin(storage, passwords, Sources(), evict, blobs)
-        await work(_Beside(admin, settings.files.startswith(S3)))
+        log = Logger("imd.admin.Admin", observer=_observer(settings))
+        admin = Admin(storage, passwords, Sources(), evict, blobs, log)
+        await work(_Beside(admin, _origin(os.environ), settings.files.startswith(S3)))
+
+
+def _observer(settings: Settings) -> ILogObserver:
+    """Writes as the log of the server; to standard error what that writes to its output."""
+    if settings.log == "text":
+        return textFileLogObserver(sys.stderr)
+    try:
+        sink = JournalSink() if settings.log == "journald" else JsonSink(sys.stderr.fileno())
+    except OSError as error:
+        raise ConfigError("log", f"cannot write to {settings.log}: {error.strerror}") from None
+    return Lines(sink, settings.node or f"{socket.gethostname()}-{os.getpid()}", time.time)
+
+
+def _origin(environ: Mapping[str, str]) -> str:
+    """Who gives the orders: whose the process is, and who became that by sudo."""
+    try:
+        who = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        who = f"user {os.getuid()}"
+    before = environ.get("SUDO_USER")
+    return f"the command line of {who}" + (f", by sudo of {clean(before)}" if before else "")
 
 
 @contextmanager
@@ -148,18 +174,19 @@ def _blobs(settings: Settings) -> Iterator[Blobs | None]:
 class _Beside:
     """``Orders`` on the store itself; see there.  Also raises ``ConfigError``."""
 
-    def __init__(self, admin: Admin, is_in_s3: bool) -> None:
+    def __init__(self, admin: Admin, origin: str, is_in_s3: bool) -> None:
         self._admin = admin
+        self._origin = origin
         self._is_in_s3 = is_in_s3
 
     async def call(self, order: str, params: Params) -> Any:
         raw = msgspec.json.encode(params)
-        return msgspec.to_builtins(await self._admin.call(order, raw, _ORIGIN))
+        return msgspec.to_builtins(await self._admin.call(order, raw, self._origin))
 
     def stream(self, order: str, params: Params) -> AsyncGenerator[bytes, None]:
         if params.get("files") and self._is_in_s3:
             raise ConfigError("files", "only a server reads those in S3; give --url, or --output -")
-        return self._admin.stream(order, msgspec.json.encode(params), _ORIGIN)
+        return self._admin.stream(order, msgspec.json.encode(params), self._origin)
 
 
 class _OverHttp:

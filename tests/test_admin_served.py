@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import json
 import os
+import pwd
 import socket
 import subprocess
 import sys
@@ -174,9 +176,9 @@ async def test_accounts_are_looked_after_in_either_way(
     assert f"{name:32}  disabled" in capsys.readouterr().out
     await served.run("enable", name, *where)
     await served.run("sessions", name, "--revoke=1", *where, code=1)
-    assert capsys.readouterr().err == "imd: the account has no such device\n"
+    assert said(capsys.readouterr().err) == ["the account has no such device"]
     await served.run("disable", "no body\x1b[2J", *where, code=1)
-    assert capsys.readouterr().err == "imd: there is no such account\n"
+    assert said(capsys.readouterr().err) == ["there is no such account"]
 
 
 async def test_who_is_erased_beside_the_server_leaves_only_places_in_the_log(
@@ -331,10 +333,56 @@ def user(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
+def said(stderr: str) -> list[str]:
+    """What a command has said, beside the lines of the log."""
+    lines = [line for line in stderr.splitlines() if " admin user." not in line]
+    assert all(line.startswith("imd: ") for line in lines)
+    return [line.removeprefix("imd: ") for line in lines]
+
+
+def orders(stderr: str) -> list[str]:
+    """The lines of the log, without their times."""
+    mark = "[imd.admin.Admin#info] "
+    return [line.partition(mark)[2] for line in stderr.splitlines() if mark in line]
+
+
+def test_each_order_by_command_line_is_a_line_without_a_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = [f"--data={tmp_path / 'data'}"]
+    monkeypatch.setenv("SUDO_USER", "carol\x1b[2J")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("word-canary\n"))
+    assert main(["add", "ann", "--password-stdin", *places]) == 0
+    assert main(["disable", "nobody", *places]) == 1
+    assert export.main(["ann", *places]) == 0
+    monkeypatch.delenv("SUDO_USER")
+    assert erase.main(["ann", "--yes", *places]) == 0
+    stderr, me = capsys.readouterr().err, pwd.getpwuid(os.getuid()).pw_name
+    origin, carol = f"from the command line of {me}", ", by sudo of carol\\x1b[2J"
+    assert orders(stderr) == [
+        f"admin user.add 'ann' {origin}{carol}: done",
+        f"admin user.disable 'nobody' {origin}{carol}: refused: not_found",
+        f"admin user.export 'ann' {origin}{carol}: done",
+        f"admin user.erase 'ann' {origin}: done",
+    ]
+    assert "canary" not in stderr
+
+
+def test_the_line_of_an_order_is_written_as_log_says(tmp_path: Path) -> None:
+    config, data = tmp_path / "imd.toml", f"--data={tmp_path / 'data'}"
+    config.write_text('log = "json"\nnode = "here"\n')
+    done = user("add", "ann", "--password-stdin", data, f"--config={config}", stdin="secret")
+    (line,) = done.stderr.splitlines()
+    found = json.loads(line)
+    assert (found["node"], found["order"], found["outcome"]) == ("here", "user.add", "done")
+    assert found["event"] == "imd.admin.Admin"
+    assert "secret" not in line
+
+
 def test_a_store_is_made_where_there_is_none(tmp_path: Path) -> None:
     places = f"--data={tmp_path / 'data'}"
     done = user("add", "ann", "--password-stdin", places, stdin="secret")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, said(done.stderr)) == (0, [])
     assert main(["list", places]) == 0
 
 
@@ -370,9 +418,9 @@ def test_a_password_is_never_asked_for_where_nobody_is(tmp_path: Path) -> None:
 
 def test_postgresql_is_looked_after_as_well(store_url: str) -> None:
     done = user("add", "ann", "--password-stdin", f"--store={store_url}", stdin="secret\n")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, said(done.stderr)) == (0, [])
     again = user("add", "ann", "--password-stdin", f"--store={store_url}", stdin="secret\n")
-    assert (again.returncode, again.stderr) == (1, "imd: this name is taken\n")
+    assert (again.returncode, said(again.stderr)) == (1, ["this name is taken"])
 
 
 def test_all_pages_of_accounts_are_listed_from_postgresql(store_url: str) -> None:
@@ -383,7 +431,7 @@ def test_all_pages_of_accounts_are_listed_from_postgresql(store_url: str) -> Non
             (2 * MOST_USERS,),
         )
     done = user("list", f"--store={store_url}")
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, said(done.stderr)) == (0, [])
     assert len(done.stdout.splitlines()) == 2 * MOST_USERS
 
 
