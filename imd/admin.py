@@ -91,8 +91,11 @@ class Admin:
         ``origin`` says in the log where the order comes from.
         """
         decoded = _decoded(order, params, self._orders)
-        with self._audited(order, decoded, origin):
-            return await self._orders[order](decoded)
+        with self._audited(order, decoded, origin) as audit:
+            result = await self._orders[order](decoded)
+            if isinstance(result, orders.Erased) and result.more:
+                audit.success = "done in part"
+            return result
 
     async def stream(self, order: str, params: bytes, origin: str) -> AsyncGenerator[bytes, None]:
         """As ``call``, for an order whose result comes in parts; what is not read is not made.
@@ -105,11 +108,11 @@ class Admin:
                 yield part
 
     @contextmanager
-    def _audited(self, order: str, decoded: Any, origin: str) -> Iterator[None]:
-        outcome = "broken off"
+    def _audited(self, order: str, decoded: Any, origin: str) -> Iterator[_Audit]:
+        outcome, audit = "broken off", _Audit()
         try:
-            yield
-            outcome = "done"
+            yield audit
+            outcome = audit.success
         except Refusal as refusal:
             outcome = f"refused: {refusal.code}"
             raise
@@ -206,22 +209,35 @@ class Admin:
         user = await self._named(params.user)
         await self._storage.close_account(user.id)
         await self._evict(user.id)
-        return orders.Erased(
-            messages=await self._all(self._storage.erase_messages, user.id),
-            files=await self._all(self._storage.erase_files, user.id),
-        )
+        messages, more = await self._some(self._storage.erase_messages, user.id, params.limit)
+        files = 0
+        if not more:
+            files, more = await self._some(self._storage.erase_files, user.id, params.limit)
+        return orders.Erased(messages, files, more)
 
-    async def _all(self, erase: Callable[[int, int], Awaitable[int]], user: int) -> int:
+    async def _some(
+        self, erase: Callable[[int, int], Awaitable[int]], user: int, limit: int | None
+    ) -> tuple[int, bool]:
+        """How many were erased, and whether there may be more."""
         total = 0
-        while done := await erase(user, BATCH):
+        while limit is None or total < limit:
+            done = await erase(user, BATCH)
+            if not done:
+                return total, False
             total += done
-        return total
+        return total, True
 
     async def _export(self, params: orders.ExportedUser) -> AsyncGenerator[bytes, None]:
         user = await self._named(params.user)
         blobs = self._blobs if params.files else None
         async for part in Records(self._storage, user, blobs).parts():
             yield part
+
+
+class _Audit:
+    """What the log says of an order that was carried out."""
+
+    success = "done"
 
 
 def _decoded(order: str, params: bytes, known: Collection[str]) -> Any:

@@ -34,10 +34,11 @@ class RevokedDevices(Params, frozen=True):
 
 
 class ErasedUser(Params, frozen=True):
-    """An account that is to be erased; ``repeat`` is its name once more."""
+    """An account to be erased; ``repeat``: its name again; ``limit``: end after about so many."""
 
     user: Name
     repeat: Name
+    limit: Annotated[int, Meta(ge=1, le=1_000_000)] | None = None
 
 
 class ExportedUser(Params, frozen=True):
@@ -86,10 +87,11 @@ class KnownDevices(Data, frozen=True):
 
 
 class Erased(Data, frozen=True):
-    """How many messages were replaced, and files deleted, by this call."""
+    """How many messages were replaced, and files deleted, by this call; ``more``: call again."""
 
     messages: int
     files: int
+    more: bool
 
 
 class Revoked(Data, frozen=True):

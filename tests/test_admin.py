@@ -15,7 +15,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import LogEvent, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from imd.admin import Admin
+from imd.admin import BATCH, Admin
 from imd.errors import Close, Code, Refusal, Unavailable
 from imd.evictions import LOOK_SECONDS, Evictions, Lookout
 from imd.files.directory import DirectoryBlobs
@@ -147,9 +147,9 @@ class AdminTests(SynchronousTestCase):
         self.assertEqual(self.refused("user.erase", user="alice", repeat="alcie"), Code.BAD_REQUEST)
         self.assertIsNone(alice.wire.closed)
         done = self.order("user.erase", user="alice", repeat="alice")
-        self.assertEqual(done, {"messages": 1, "files": 0})
+        self.assertEqual(done, {"messages": 1, "files": 0, "more": False})
         again = self.order("user.erase", user="alice", repeat="alice")
-        self.assertEqual(again, {"messages": 0, "files": 0})
+        self.assertEqual(again, {"messages": 0, "files": 0, "more": False})
         self.assertEqual(alice.wire.closed, Close.DISABLED)
         bob.say({"type": "fetch", "req": 5, "conv": conversation, "limit": 9})
         (page,) = bob.take("msgs")
@@ -164,6 +164,25 @@ class AdminTests(SynchronousTestCase):
         code = self.refused("user.passwd", user="alice", password="x")
         self.assertEqual(code, Code.FORBIDDEN)
         self.assertEqual(self.refused("user.add", user="alice", password="x"), Code.EXISTS)
+
+    def test_long_erasing_is_done_in_parts(self) -> None:
+        app = Application(self, Limits(rate=0))
+        evict = Evictions(app.storage, app.registry).evict
+        self.admin, self.app = Admin(app.storage, app.passwords, app.sources, evict, None), app
+        alice, _, conversation = app.pair()
+        for _ in range(2 * BATCH + 1):
+            alice.text(conversation)
+        user = alice.welcome["user"]["id"]
+        self.app.do(app.storage.add_file(File(5, user, 1, "0" * 64, "a", "b/c", 5), NO_QUOTA))
+        with capturedLogs() as logs:
+            parts = [
+                self.order("user.erase", user="alice", repeat="alice", limit=1) for _ in range(5)
+            ]
+        self.assertEqual([part["messages"] for part in parts], [BATCH, BATCH, 1, 0, 0])
+        self.assertEqual([part["files"] for part in parts], [0, 0, 0, 1, 0])
+        self.assertEqual([part["more"] for part in parts], [True] * 4 + [False])
+        ends = [line.rpartition(": ")[2] for line in told(logs)]
+        self.assertEqual(ends, ["done in part"] * 4 + ["done"])
 
     def test_a_store_that_is_away_is_said_to_be(self) -> None:
         self.app.storage.fail("find_user")

@@ -6,7 +6,9 @@ import io
 import json
 import os
 import pwd
+import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import uuid
@@ -20,6 +22,7 @@ import msgspec
 import psycopg2
 import pytest
 import pytest_twisted
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from imd import erase, export
@@ -29,10 +32,11 @@ from imd.errors import ConfigError
 from imd.model import NewMessage
 from imd.offline import run_here
 from imd.orders import MOST_USERS
+from imd.storage.database import NAME
 from imd.storage.sqlite import SqliteStorage
 from imd.user import main
 from tests.http_files import ask, bearer, body_of, new_slot, put
-from tests.process import FAST, Server, environment
+from tests.process import FAST, Server, environment, reactor
 from tests.raw import connect, login, pair, post
 
 TOKEN = "0123456789abcdef-admin"
@@ -318,6 +322,61 @@ def answer_once(port: socket.socket, content: bytes) -> None:
         while b"}" not in link.recv(65536):
             pass
         link.sendall(b"HTTP/1.0 200 OK\r\n\r\n" + content)
+
+
+class Terminal(io.StringIO):
+    """A terminal, or what is none."""
+
+    def __init__(self, is_terminal: bool) -> None:
+        super().__init__()
+        self.isatty = lambda: is_terminal  # type: ignore[method-assign]
+
+
+@pytest.mark.parametrize(
+    ("is_terminal", "told"),
+    [(True, "\rimd: 2\rimd: 3\rimd: 8\n"), (False, "imd: 2\nimd: 8\n")],
+)
+def test_only_what_takes_long_is_told_of(is_terminal: bool, told: str) -> None:
+    out, now = Terminal(is_terminal), 0
+    progress = erase.Progress(out, lambda: now)
+    for now in (1, 2, 3, 8):
+        progress.tell(str(now))
+    progress.end()
+    assert out.getvalue() == told
+    quick = Terminal(is_terminal)
+    erase.Progress(quick, lambda: 0).end()
+    assert quick.getvalue() == ""
+
+
+@pytest.mark.limit(240)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["ctrl-c", "kill"])
+async def test_an_interrupted_erasure_goes_on_when_it_is_said_again(
+    served: Served, number: signal.Signals
+) -> None:
+    name, data = f"mia-{number}", served.server.directory / "data"
+    mia, _, conversation = await pair(served.server.port, name, f"nan-{number}")
+    await deferToThread(write_much, data, name, 40_000, 20)
+
+    def left() -> int:
+        with closing(sqlite3.connect(data / NAME)) as db:
+            query = "SELECT count(*) FROM message WHERE conversation = ? AND kind <> 'erased'"
+            ((count,),) = db.execute(query, (conversation,)).fetchall()
+        return int(count)
+
+    command = [sys.executable, "-c", _CLI, "erase", name, "--yes", *served.places]
+    running = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+    while left() == 40_000:
+        assert running.poll() is None
+        await deferLater(reactor, 0.01, lambda: None)
+    running.send_signal(number)
+    _, stderr = await deferToThread(running.communicate)
+    assert 0 < left() < 40_000
+    assert await mia.closed == 4504
+    if number == signal.SIGINT:
+        assert (running.returncode, said(stderr)[-1]) == (1, "interrupted")
+        assert orders(stderr)[-1].endswith(": broken off")
+    assert await deferToThread(erase.main, [name, "--yes", *served.places]) == 0
+    assert left() == 0
 
 
 def user(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
