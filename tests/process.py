@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -26,6 +26,10 @@ reactor: Any = _reactor
 
 #: Where the sources are, for children that run them as they stand.
 ROOT = Path(__file__).parent.parent
+#: Seconds that a process may take to be ready, or to end by itself, however busy the machine is.
+PATIENCE = 120.0
+#: Ports of tests, in so many blocks.  S3 takes others above them all.
+_FIRST_PORT, _BLOCK, _BLOCKS = 10_000, 500, 20
 #: Passwords are hashed as cheaply as argon2 allows, and nobody is held to a rate.
 FAST = """
 [passwords]
@@ -37,19 +41,26 @@ other_rate = 0
 """
 
 
-def _own_ports() -> Iterator[int]:
-    """Ports of this worker alone, below those that the kernel gives to whoever connects."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    first, start = 10_000 + worker % 10 * 2_000, random.randrange(2_000)
-    return (first + (start + step) % 2_000 for step in itertools.count())
-
-
-_ports = _own_ports()
+@functools.cache
+def _own_ports() -> tuple[socket.socket, Iterator[int]]:
+    """Ports of this process alone, below those that the kernel gives to whoever connects: a
+    block of them, whose abstract name it holds to its end.
+    """
+    for first in range(_FIRST_PORT, _FIRST_PORT + _BLOCKS * _BLOCK, _BLOCK):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0imd-test-ports-{first}")
+        except OSError:
+            claim.close()
+        else:
+            return claim, itertools.cycle(range(first, first + _BLOCK))
+    raise RuntimeError("no ports are left: too many tests run at once")
 
 
 def free_port() -> int:
-    """A TCP port that nobody listens on, and that no other worker is given."""
-    for port in itertools.islice(_ports, 2_000):
+    """A TCP port that nobody listens on, and that no other process of tests is given."""
+    _, ports = _own_ports()
+    for port in itertools.islice(ports, _BLOCK):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
@@ -57,12 +68,12 @@ def free_port() -> int:
 
 
 def twistd(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run ``twistd imd`` until it ends by itself, at most 30 seconds."""
+    """Run ``twistd imd`` until it ends by itself."""
     return subprocess.run(
         [*command(), *arguments],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         cwd=cwd,
         env=environment(),
         check=False,
@@ -137,12 +148,10 @@ class Server:
 
     async def start(self) -> _Child:
         """Start the process and wait until it is ready."""
-        child = self.begin()
-        for _ in range(600):
+        child, end = self.begin(), reactor.seconds() + PATIENCE
+        while not child.ended.called and reactor.seconds() < end:
             if self._answers():
                 return child
-            if child.ended.called:
-                break
             await deferLater(reactor, 0.05, lambda: None)
         raise AssertionError(f"the server does not start:\n{self.output}")
 

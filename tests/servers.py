@@ -32,7 +32,7 @@ from tests.directories import ROOMY
 from tests.process import free_port
 
 #: Seconds that a server may take to start or to end.
-PATIENCE = 30.0
+PATIENCE = 120.0
 #: Where Debian's postgresql packages put their programs.
 _DEBIAN = Path("/usr/lib/postgresql")
 
@@ -292,9 +292,9 @@ class Redis(_Private):
         """How to connect to it."""
         return f"redis://127.0.0.1:{self.port}/0"
 
-    def ask(self, command: str) -> str:
-        """Send one inline command; the first line of the answer."""
-        with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+    def ask(self, command: str, seconds: float = PATIENCE) -> str:
+        """Send one inline command; the first line of the answer, within so many seconds."""
+        with socket.create_connection(("127.0.0.1", self.port), seconds) as link:
             link.sendall(f"{command}\r\n".encode())
             return link.makefile("rb").readline().decode().rstrip()
 

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import psycopg2
 import pytest
 
+from tests.process import PATIENCE, ROOT, environment, free_port
 from tests.servers import Postgres, Redis
+
+
+def test_another_process_of_tests_is_given_other_ports() -> None:
+    ours = {free_port() for _ in range(600)}
+    code = "from tests.process import free_port; print(*(free_port() for _ in range(600)))"
+    command = [sys.executable, "-c", code]
+    theirs = subprocess.run(
+        command, capture_output=True, cwd=ROOT, env=environment(), timeout=PATIENCE, check=True
+    )
+    assert len(ours) > 400
+    assert ours.isdisjoint(map(int, theirs.stdout.split()))
 
 
 def test_postgres_keeps_what_was_committed_when_it_is_killed(
@@ -45,7 +59,7 @@ def test_redis_forgets_when_it_restarts_and_stops_answering_when_paused(redis: R
     assert redis.ask("SET k v") == "+OK"
     redis.pause()
     with pytest.raises(TimeoutError):
-        redis.ask("GET k")
+        redis.ask("GET k", seconds=1)
     redis.resume()
     assert redis.ask("EXISTS k") == ":1"
     redis.kill()
