@@ -23,7 +23,7 @@ from pathlib import Path
 from tests.process import ROOT
 
 #: Seconds that systemd may take to come up, and to end.
-PATIENCE = 60.0
+PATIENCE = 180.0
 SYSTEMD = "/usr/lib/systemd/systemd"
 _LIBRARY = Path("/usr/lib/systemd/system")
 #: What a service needs of those that every Debian has.

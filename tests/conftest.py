@@ -28,9 +28,9 @@ monotonic.install()
 signal.signal(signal.SIGINT, signal.default_int_handler)
 pytest.register_assert_rewrite("tests.contracts")
 
-#: Seconds a coroutine may take, unless it is marked ``limit``: many more than any needs, so that
-#: only one that hangs is ended, however busy the machine is.
-LIMIT = 120.0
+#: Seconds a coroutine may take, unless it is marked with a longer ``limit``: many more than any
+#: needs, so that only one that hangs is ended, however busy the machine is.
+LIMIT = 300.0
 #: What the workers have left running.
 LEFT = pytest.StashKey[list[str]]()
 
@@ -49,12 +49,12 @@ hypothesis.settings.load_profile("imd")
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Those that may take longest come first: no worker is alone with one of them at the end."""
-    items.sort(key=lambda item: -max(LIMIT, _limit(item)))
+    items.sort(key=lambda item: -_marked(item))
 
 
-def _limit(item: pytest.Item) -> float:
+def _marked(item: pytest.Item) -> float:
     mark = item.get_closest_marker("limit")
-    return float(mark.args[0]) if mark else LIMIT
+    return float(mark.args[0]) if mark else 0.0
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -63,7 +63,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> None:
     test = pyfuncitem.obj
     if not inspect.iscoroutinefunction(test):
         return
-    seconds = _limit(pyfuncitem)
+    seconds = max(LIMIT, _marked(pyfuncitem))
 
     @functools.wraps(test)
     def limited(*args: Any, **kwargs: Any) -> Any:

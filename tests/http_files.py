@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from twisted.internet.threads import deferToThread
 
+from tests.process import PATIENCE
 from tests.raw import post
 
 
@@ -28,7 +29,7 @@ async def ask(
 
 
 def _ask(port: int, method: str, path: str, content: bytes | None, headers: Any) -> Reply:
-    link = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    link = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     try:
         link.request(method, path, content, headers)
         answer = link.getresponse()

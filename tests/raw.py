@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredQueue
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.threads import deferToThread
 
-from tests.process import reactor
+from tests.process import PATIENCE, reactor
 
 Frame = dict[str, Any]
 
@@ -96,7 +96,13 @@ async def connect(port: int, **options: Any) -> Raw:
         **options,
     )
     factory.protocol = Raw
-    factory.setProtocolOptions(failByDrop=False)
+    factory.setProtocolOptions(
+        failByDrop=False,
+        openHandshakeTimeout=PATIENCE,
+        closeHandshakeTimeout=PATIENCE,
+        # Or a server that is slow to hang up has closed without a code.
+        serverConnectionDropTimeout=PATIENCE,
+    )
     protocol = factory.buildProtocol(None)
     await connectProtocol(TCP4ClientEndpoint(reactor, "127.0.0.1", port), protocol)
     return await protocol.opened  # type: ignore[no-any-return]

@@ -15,7 +15,7 @@ import pytest
 
 from imd.files.s3_link import S3Link
 from imd.s3account import S3Account
-from tests.process import free_port, reactor
+from tests.process import PATIENCE, free_port, reactor
 
 KEY, SECRET = "imdkey", "imdsecret"
 #: Ports of its gRPC lie so far above the others.
@@ -67,7 +67,8 @@ class S3Server:
         ]
         with (self._directory / "log").open("wb") as log:
             self._process = subprocess.Popen(arguments, stdout=log, stderr=log)
-        for _ in range(600):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             with socket.socket() as probe:
                 if not probe.connect_ex(("127.0.0.1", self.port)):
                     return

@@ -9,7 +9,7 @@ import pytest
 
 from imd import __version__
 from imd.cli import COMMANDS, main
-from tests.process import environment
+from tests.process import PATIENCE, environment
 
 
 @pytest.mark.parametrize("argv", [[], ["-h"], ["--help"]])
@@ -40,7 +40,7 @@ def test_every_command_explains_itself_in_a_process_of_its_own(name: str) -> Non
         [sys.executable, "-c", code, name, "--help"],
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
         env=environment(),
         check=False,
     )

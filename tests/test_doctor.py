@@ -27,7 +27,7 @@ from imd.doctor.main import examine
 from imd.status import redis_dial
 from imd.storage.database import NAME
 from imd.transfer.service import TransferService
-from tests.process import environment, free_port, reactor
+from tests.process import PATIENCE, environment, free_port, reactor
 from tests.s3_server import S3Server
 from tests.servers import Postgres, Redis
 
@@ -319,7 +319,7 @@ def command(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str
         text=True,
         cwd=directory,
         env=environment(),
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
 

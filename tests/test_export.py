@@ -22,7 +22,7 @@ from imd.offline import Here
 from imd.storage.sqlite import SqliteStorage
 from tests.contracts.storage_parts import NO_QUOTA
 from tests.inline import new_epoch
-from tests.process import environment
+from tests.process import PATIENCE, environment
 
 BYTES = b"the bytes of a file"
 
@@ -123,7 +123,7 @@ def export(*arguments: str) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", code, "export", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         env=environment(),
         check=False,
     )

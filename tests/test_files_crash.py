@@ -235,7 +235,6 @@ async def died(world: World, steps: int) -> tuple[int, bool]:
     return file, True
 
 
-@pytest.mark.limit(120)
 async def test_upload_taken_up_after_a_death_at_any_step_is_whole(world: World) -> None:
     await enter(world.storage)
     steps, dies = 0, True
@@ -252,7 +251,6 @@ async def test_upload_taken_up_after_a_death_at_any_step_is_whole(world: World) 
     assert steps > 10
 
 
-@pytest.mark.limit(120)
 async def test_upload_given_up_after_a_death_at_any_step_leaves_nothing(world: World) -> None:
     await enter(world.storage)
     steps, dies = 0, True

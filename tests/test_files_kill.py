@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytest_twisted
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
@@ -20,7 +19,7 @@ from twisted.internet.threads import deferToThread
 from imd.storage.database import NAME
 from tests.cluster import Cluster
 from tests.http_files import bearer, body_of, get, new_slot, patch, put
-from tests.process import FAST, Server, reactor
+from tests.process import FAST, PATIENCE, Server, reactor
 from tests.raw import Raw, login, pair, resume
 from tests.s3_server import KEY, SECRET, S3Server
 from tests.servers import Redis
@@ -51,7 +50,7 @@ def trickle(port: int, token: str, file: int, content: bytes, offset: int) -> No
         *(f"Content-Length: {len(content) - offset}", "", ""),
     ]
     try:
-        with socket.create_connection(("127.0.0.1", port), 5) as link:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as link:
             link.sendall("\r\n".join(head).encode())
             link.sendall(content[offset:])
             link.recv(1000)
@@ -73,7 +72,6 @@ def stored(server: Server) -> list[Path]:
     return [p for p in (server.directory / "data" / "files").rglob("*") if p.is_file()]
 
 
-@pytest.mark.limit(120)
 async def test_upload_that_ten_kills_interrupt_is_whole_in_the_end(server: Server) -> None:
     content, chance = os.urandom(SIZE), random.Random(3)
     alice = await login(server.port, "alice")
@@ -156,12 +154,11 @@ async def across(cluster: Cluster) -> None:
 def _fetch(port: int, path: str) -> bytes:
     import urllib.request
 
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=PATIENCE) as answer:
         found: bytes = answer.read()
         return found
 
 
-@pytest.mark.limit(90)
 async def test_connectors_share_a_directory(
     store_url: str, empty_redis: Redis, tmp_path: Path
 ) -> None:
@@ -173,7 +170,6 @@ async def test_connectors_share_a_directory(
         await cluster.close()
 
 
-@pytest.mark.limit(90)
 async def test_connectors_share_a_bucket(store_url: str, empty_redis: Redis, s3: S3Server) -> None:
     bucket = f"imd-{uuid.uuid4().hex[:8]}"
     await s3.make_bucket(bucket)

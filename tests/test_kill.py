@@ -50,7 +50,7 @@ def collect(client: Client) -> list[Message]:
     return got
 
 
-async def until(true: object, seconds: float = 20.0) -> None:
+async def until(true: object, seconds: float = 120.0) -> None:
     """Wait until a condition holds."""
     assert callable(true)
     end = reactor.seconds() + seconds

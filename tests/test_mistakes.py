@@ -21,7 +21,7 @@ from imd.checks import cannot_listen, endpoint_fault, unknown
 from imd.config import Settings
 from imd.ops.lifecycle import tell
 from imd.tap import Options, makeService
-from tests.process import command, environment, reactor
+from tests.process import PATIENCE, command, environment, reactor
 from tests.test_etc import uncommented
 
 SHARED = 'store = "postgresql://h/d"\nstatus = "redis://h"\n'
@@ -327,7 +327,7 @@ def ended(directory: Path, content: str, *arguments: str, **more: str) -> str:
         [*command(), "--config=imd.toml", *arguments],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         cwd=directory,
         env=environment() | more,
         check=False,

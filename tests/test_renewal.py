@@ -16,7 +16,7 @@ from imd.client import Client
 from imd.errors import ConfigError
 from imd.tls import TransferTls
 from imd.transfer.endpoints import Renewal, dial, door
-from tests.process import FAST, Server, reactor
+from tests.process import FAST, PATIENCE, Server, reactor
 
 # Twisted still hands the objects of pyOpenSSL around.
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")
@@ -78,7 +78,7 @@ class Secure(Server):
     def shown(self) -> str:
         """The certificate that a new connection is shown; it blocks, and the chain must hold."""
         with (
-            socket.create_connection(("127.0.0.1", self.port), 5) as plain,
+            socket.create_connection(("127.0.0.1", self.port), PATIENCE) as plain,
             self._trusted.wrap_socket(plain, server_hostname="127.0.0.1") as link,
         ):
             return ssl.DER_cert_to_PEM_cert(link.getpeercert(True) or b"").strip()
@@ -90,7 +90,6 @@ class Secure(Server):
             return False
 
 
-@pytest.mark.limit(60)
 async def test_a_listener_shows_the_new_certificate_and_keeps_its_sessions(tmp_path: Path) -> None:
     files = Files(tmp_path, "127.0.0.1")
     server = Secure(files)

@@ -98,7 +98,7 @@ class LockTests(Case):
 
     def test_second_process_is_refused(self) -> None:
         lock = Lock(self.directory)
-        output, errors = self.start().communicate(timeout=20)
+        output, errors = self.start().communicate(timeout=120)
         self.assertEqual(output, "")
         self.assertIn(f"{self.directory} is in use by another imd", errors)
         lock.release()
@@ -113,7 +113,7 @@ class LockTests(Case):
         error = self.assertRaises(ConfigError, Lock, self.directory)
         self.assertIn("in use", str(error))
         process.kill()
-        process.wait(10)
+        process.wait(120)
         Lock(self.directory).release()
 
     def test_directory_is_made_for_its_owner_alone(self) -> None:

@@ -198,8 +198,8 @@ class Reactor:
         self._calls.put((call, args))
 
     def run(self) -> None:
-        """Wait for one call, at most ten seconds, and make it."""
-        call, args = self._calls.get(timeout=10)
+        """Wait for one call, at most two minutes, and make it."""
+        call, args = self._calls.get(timeout=120)
         call(*args)
 
     @property
@@ -230,10 +230,10 @@ class ThreadJobsTests(Case):
 
         def wait(db: sqlite3.Connection) -> None:
             started.set()
-            released.wait(10)
+            released.wait(120)
 
         self.jobs.run(wait)
-        started.wait(10)
+        assert started.wait(120)
         return released.set
 
     def start(self, calls: Sequence[Call]) -> list[Deferred[Any]]:

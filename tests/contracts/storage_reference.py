@@ -25,6 +25,7 @@ from tests.contracts.storage_parts import (
     join,
     text,
 )
+from tests.process import PATIENCE
 
 _CONVERSATIONS = st.integers(0, 2)
 _USERS = st.integers(0, 3)
@@ -57,7 +58,7 @@ class ReferenceContract:
         self, storage: Storage, program: Any
     ) -> None:
         running = Deferred.fromCoroutine(_compare(storage, program, next(_PLACES)))
-        await running.addTimeout(30, reactor)
+        await running.addTimeout(PATIENCE, reactor)
 
 
 async def _compare(storage: Storage, program: Any, place: int) -> None:
