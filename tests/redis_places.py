@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import pytest
 from twisted.internet import reactor as _reactor
@@ -19,10 +20,11 @@ from twisted.python.failure import Failure
 
 from imd.errors import Unavailable
 from imd.interfaces.nodes import Entry
-from imd.status import redis_link
+from imd.status import redis, redis_dial, redis_link
 from imd.status.redis import RedisUserStatus
-from tests.servers import Redis, redis_binary
+from tests.servers import PATIENCE, Redis, redis_binary
 
+T = TypeVar("T")
 reactor: Any = _reactor
 
 #: Seconds between two looks at what is waited for.
@@ -31,19 +33,21 @@ TICK = 0.01
 
 @asynccontextmanager
 async def running(*nodes: str, url: str) -> AsyncIterator[list[RedisUserStatus]]:
-    """User status of each of these nodes, connected and with a lease."""
+    """User status of each of these nodes, connected and with a lease that no test outlives."""
     statuses = [RedisUserStatus(url, node, reactor) for node in nodes]
-    for status in statuses:
-        status.start()
-    try:
-        for status in statuses:
-            await until_up(status)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(redis, "LEASE_MS", 600_000)
+        try:
             with patience():
-                assert await status.beat() is False
-        yield statuses
-    finally:
-        for status in statuses:
-            await status.stop()
+                for status in statuses:
+                    status.start()
+                for status in statuses:
+                    await until_up(status)
+                    assert await status.beat() is False
+            yield statuses
+        finally:
+            for status in statuses:
+                await status.stop()
 
 
 class Stopwatch:
@@ -69,7 +73,9 @@ class Stopwatch:
 def patience() -> Iterator[None]:
     """Where not the time is tested, a Redis that others hold up is not given up at once."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(redis_link, "DEADLINE", 10.0)
+        patch.setattr(redis_link, "DEADLINE", 60.0)
+        patch.setattr(redis_dial, "CONNECT_SECONDS", 60.0)
+        patch.setattr(redis_dial, "SENTINEL_SECONDS", 60.0)
         yield
 
 
@@ -80,7 +86,13 @@ def unhurried() -> Iterator[None]:
         yield
 
 
-async def until_up(status: RedisUserStatus, seconds: float = 10.0) -> None:
+async def patiently(call: Awaitable[T]) -> T:
+    """What a call gives, however long it takes."""
+    with patience():
+        return await call
+
+
+async def until_up(status: RedisUserStatus, seconds: float = 60.0) -> None:
     """Wait until Redis can be asked."""
     with Stopwatch() as watch:
         while not status.up:
@@ -187,14 +199,14 @@ class Sentinel(Redis):
         conf.write_text(
             f"port {self.port}\nbind 127.0.0.1\ndir {self.directory}\n"
             f"sentinel monitor chat 127.0.0.1 {self._master.port} 2\n"
-            "sentinel down-after-milliseconds chat 500\n"
+            "sentinel down-after-milliseconds chat 3000\n"
             "sentinel failover-timeout chat 3000\n"
         )
         return [str(redis_binary()), str(conf), "--sentinel"]
 
     def state(self) -> dict[str, str]:
         """What it knows about the master."""
-        with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+        with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as link:
             link.sendall(b"SENTINEL MASTER chat\r\n")
             reply = link.makefile()
             # A length stands before each key and each value.
@@ -218,6 +230,8 @@ class Middle:
         self.port = 0
         #: Seconds by which every answer is late.
         self.delay = 0.0
+        #: Answers that wait until they are let go; None if they are passed on at once.
+        self.held: list[Callable[[], None]] | None = None
         #: Answers that are not passed on from here: what is sent in their place, and whether
         #: that is the end of the connection.
         self.instead: bytes | None = None
@@ -243,6 +257,12 @@ class Middle:
         for link in list(self.links):
             link.transport.abortConnection()
             await link.gone
+
+    def let_go(self) -> None:
+        """Pass on the answers that wait, and hold no more."""
+        held, self.held = self.held or [], None
+        for pass_on in held:
+            pass_on()
 
     def connect(self, near: _Near) -> Deferred[Any]:
         """Dial the Redis behind."""
@@ -277,7 +297,9 @@ class _Near(Protocol):
         """Give an answer, or whatever stands in for it."""
         if self.middle.instead is not None:
             data = self.middle.instead
-        if self.middle.delay:
+        if self.middle.held is not None:
+            self.middle.held.append(functools.partial(self._write, data))
+        elif self.middle.delay:
             deferLater(reactor, self.middle.delay, self._write, data)
         else:
             self._write(data)

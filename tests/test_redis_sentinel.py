@@ -14,7 +14,16 @@ from imd.errors import Unavailable
 from imd.interfaces.nodes import Entry
 from imd.status import redis_dial
 from imd.status.redis import RedisUserStatus
-from tests.redis_places import Middle, Sentinel, TunedRedis, fails, logged, running, until_up
+from tests.redis_places import (
+    Middle,
+    Sentinel,
+    TunedRedis,
+    fails,
+    logged,
+    patiently,
+    running,
+    until_up,
+)
 
 reactor: Any = _reactor
 
@@ -85,7 +94,7 @@ async def until_registered(status: RedisUserStatus, master: TunedRedis) -> None:
 async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: str) -> None:
     await cluster.until_agreed()
     async with running("n1", url=cluster.url) as (status,):
-        await status.register(1, 11, 5)
+        await patiently(status.register(1, 11, 5))
         assert cluster.master.ask("HEXISTS imd:u:1 11") == ":1"
         getattr(cluster.master, hurt)()
         await fails(status.lookup([1]))
@@ -98,16 +107,18 @@ async def test_after_a_failover_the_new_master_is_used(cluster: Cluster, hurt: s
             cluster.master.resume()
         # The former master comes back as if it still were one, and nobody is misled.
         for _ in range(20):
-            assert await status.lookup([1]) == (Entry(1, 11, 5, "n1"),)
+            await patiently(status.beat())
+            assert await patiently(status.lookup([1])) == (Entry(1, 11, 5, "n1"),)
             await deferLater(reactor, 0.1, lambda: None)
 
 
 async def test_a_change_of_masters_in_good_order_is_followed(cluster: Cluster) -> None:
     await cluster.until_agreed()
     async with running("n1", url=cluster.url) as (status,):
-        await status.register(1, 11, 5)
+        await patiently(status.register(1, 11, 5))
         assert cluster.master.ask("HEXISTS imd:u:1 11") == ":1"
-        assert cluster.sentinels[0].ask("SENTINEL FAILOVER chat") == "+OK"
+        while cluster.sentinels[0].ask("SENTINEL FAILOVER chat") != "+OK":
+            await deferLater(reactor, 0.1, lambda: None)
         while status.counts.connects == 1:
             await deferLater(reactor, 0.1, lambda: None)
         await until_registered(status, cluster.replica)
@@ -117,7 +128,7 @@ async def test_dead_silent_and_mistaken_sentinels_are_passed_over(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Enough for those that are not silent.
-    monkeypatch.setattr(redis_dial, "SENTINEL_SECONDS", 2.0)
+    monkeypatch.setattr(redis_dial, "SENTINEL_SECONDS", 5.0)
     await cluster.until_agreed()
     dead, silent, good = cluster.sentinels
     dead.kill()
@@ -140,7 +151,11 @@ async def test_dead_silent_and_mistaken_sentinels_are_passed_over(
     silent.resume()
 
 
-async def test_a_name_that_no_sentinel_knows_is_told(cluster: Cluster) -> None:
+async def test_a_name_that_no_sentinel_knows_is_told(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_dial, "SENTINEL_SECONDS", 60.0)
+    monkeypatch.setattr(redis_dial, "CONNECT_SECONDS", 60.0)
     status = RedisUserStatus(cluster.url.replace("/chat", "/chit"), "n1", reactor)
     with logged() as told:
         status.start()

@@ -80,7 +80,7 @@ async def middle(redis: Redis, pem: Path, clients: Names | None = None) -> Middl
 def _no_haste(monkeypatch: pytest.MonkeyPatch) -> None:
     """What refuses a connection is the certificate, and not how long its check takes."""
     for name in ("CONNECT_SECONDS", "SENTINEL_SECONDS"):
-        monkeypatch.setattr(redis_dial, name, 10.0)
+        monkeypatch.setattr(redis_dial, name, 60.0)
 
 
 async def refused(url: str) -> str:
