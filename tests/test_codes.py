@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet.defer import Deferred, gatherResults
-from twisted.internet.task import deferLater
 
-from tests.process import FAST, Server, reactor
+from tests.outages import until
+from tests.process import FAST, Server
 from tests.raw import Raw, connect, login, pair, post, resume
 
-#: Every limit so tight that a test need not wait.
-TIGHT = """
+#: Begins a server that has the usual limits but for those that are named.
+Start = Callable[..., Awaitable[Server]]
+PASSWORDS = """
 [passwords]
 memory_kib = 8
 passes = 1
 [limits]
-rate = 5
-burst = 5
-rate_held_seconds = 1
-other_rate = 200
-other_burst = 400
-hello_seconds = 1
-heartbeat_seconds = 1
-silence_seconds = 2
-paused_seconds = 1
-devices = 2
-connections_per_address = 6
-trusted_addresses = []
 """
 
 
@@ -44,12 +33,19 @@ async def server() -> AsyncIterator[Server]:
 
 
 @pytest_twisted.async_yield_fixture()
-async def tight() -> AsyncIterator[Server]:
-    """A server with tight limits."""
-    running = Server(config=TIGHT)
-    await running.start()
-    yield running
-    await running.close()
+async def tight() -> AsyncIterator[Start]:
+    """Begins servers with a tight limit: all of them at once would hit one another's tests."""
+    running: list[Server] = []
+
+    async def start(**limits: object) -> Server:
+        server = Server(config=PASSWORDS + "".join(f"{k} = {v}\n" for k, v in limits.items()))
+        running.append(server)
+        await server.start()
+        return server
+
+    yield start
+    for server in running:
+        await server.close()
 
 
 def hello(**fields: Any) -> dict[str, Any]:
@@ -140,10 +136,11 @@ async def test_conflict_for_an_id_with_another_body_and_the_first_stays(server: 
     assert (again["seq"], again["at"], again["dup"]) == (ack["seq"], ack["at"], True)
 
 
-async def test_limit_for_one_device_too_many(tight: Server) -> None:
-    alice = await login(tight.port, "alice")
-    await login(tight.port, "alice", register=None)
-    raw = await connect(tight.port)
+async def test_limit_for_one_device_too_many(tight: Start) -> None:
+    server = await tight(devices=2)
+    alice = await login(server.port, "alice")
+    await login(server.port, "alice", register=None)
+    raw = await connect(server.port)
     raw.say(hello(user="alice", password="secret", device="third"))
     assert (await raw.hear("error"))["code"] == "limit"
     assert await raw.closed == 4501
@@ -195,8 +192,9 @@ async def test_4000_draining_announces_when_to_come_back(server: Server) -> None
     assert await ended == -15
 
 
-async def test_4002_for_a_client_that_does_not_read(tight: Server) -> None:
-    alice, bob, conv = await pair(tight.port)
+async def test_4002_for_a_client_that_does_not_read(tight: Start) -> None:
+    server = await tight(paused_seconds=1, other_rate=0)
+    alice, bob, conv = await pair(server.port)
     bob.transport.pauseProducing()
     bulk = [{"type": "fetch", "req": n, "conv": conv, "limit": 200} for n in range(8)]
     for _ in range(5):
@@ -204,25 +202,28 @@ async def test_4002_for_a_client_that_does_not_read(tight: Server) -> None:
     await alice.hear("ack", seq=5)
     for _ in range(100):
         bob.say(*bulk)
-    await deferLater(reactor, 3.5, lambda: None)
+    await until(lambda: "code 4002" in server.output)
     bob.transport.resumeProducing()
     assert await bob.closed in (4002, 1006)
     assert alice.heard("bye") == []
 
 
-async def test_4003_for_silence(tight: Server) -> None:
-    raw = await login(tight.port, "alice")
+async def test_4003_for_silence(tight: Start) -> None:
+    server = await tight(heartbeat_seconds=1, silence_seconds=5)
+    raw = await login(server.port, "alice")
     assert await raw.closed == 4003
 
 
-async def test_4004_without_hello(tight: Server) -> None:
-    raw = await connect(tight.port)
+async def test_4004_without_hello(tight: Start) -> None:
+    server = await tight(hello_seconds=1)
+    raw = await connect(server.port)
     assert await raw.closed == 4004
 
 
-async def test_4006_for_a_rate_held_too_long(tight: Server) -> None:
-    alice, _, conv = await pair(tight.port)
-    for _ in range(40):
+async def test_4006_for_a_rate_held_too_long(tight: Start) -> None:
+    server = await tight(rate=5, burst=5, rate_held_seconds=1)
+    alice, _, conv = await pair(server.port)
+    for _ in range(60):
         alice.text(conv)
     assert (await alice.hear("bye"))["retry"] >= 30_000
     assert await alice.closed == 4006
@@ -300,9 +301,10 @@ async def test_4503_for_a_capability_that_the_client_cannot_do_without(server: S
     assert await raw.closed == 4503
 
 
-async def test_4505_for_one_connection_too_many_of_an_address(tight: Server) -> None:
-    raws = [await connect(tight.port) for _ in range(6)]
+async def test_4505_for_one_connection_too_many_of_an_address(tight: Start) -> None:
+    server = await tight(connections_per_address=6, trusted_addresses=[], hello_seconds=60)
+    raws = [await connect(server.port) for _ in range(6)]
     assert isinstance(raws[0], Raw)
-    over = await connect(tight.port)
+    over = await connect(server.port)
     assert await over.closed == 4505
-    assert (await post(tight.port, "/v1/account.get"))[0] == 503
+    assert (await post(server.port, "/v1/account.get"))[0] == 503

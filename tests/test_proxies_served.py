@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 import pytest_twisted
 from twisted.internet.threads import deferToThread
 
-from tests.process import FAST, Server
+from tests.process import FAST, PATIENCE, Server
 from tests.raw import connect, post
 
-LIMITS = FAST + "connections_per_address = 2\nlogins_per_minute = 2\n"
+LIMITS = FAST + "connections_per_address = 2\nlogins_per_minute = 2\nhello_seconds = 60\n"
 WRONG = {"user": "nobody", "password": "wrong", "device": "d"}
 
 
@@ -56,7 +56,7 @@ async def test_logins_are_limited_by_the_client_behind_a_proxy(server: Server) -
 
 async def test_a17_another_host_is_misdirected_and_a_named_one_is_not(server: Server) -> None:
     def ask(host: str) -> bytes:
-        with socket.create_connection(("127.0.0.1", server.port), 10) as link:
+        with socket.create_connection(("127.0.0.1", server.port), PATIENCE) as link:
             link.sendall(f"GET / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
             return link.makefile("rb").readline().strip()
 
@@ -70,7 +70,7 @@ async def test_the_proxy_protocol_tells_addresses_too() -> None:
 
     def login(port: int) -> bytes:
         body = b'{"user":"nobody","password":"wrong","device":"d"}'
-        with socket.create_connection(("127.0.0.1", port), 10) as link:
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as link:
             link.sendall(
                 b"PROXY TCP4 203.0.113.7 127.0.0.1 4711 8080\r\n"
                 b"POST /v1/account.login HTTP/1.1\r\nHost: imd\r\nConnection: close\r\n"
