@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import pytest_twisted
 from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall
 from twisted.internet.testing import MemoryReactorClock
 from twisted.internet.threads import deferToThread
 
@@ -38,10 +39,16 @@ class Inherited(Server):
         self._descriptors |= {3: shared.fileno()}
         self._manager = Manager(str(self.directory / "notify"))
         self.heard: list[str] = []
+        # The kernel keeps ten messages, and a server says one or more each second.
+        self._hearing = LoopingCall(self._hear)
+        self._hearing.start(0.05)
+
+    def _hear(self) -> None:
+        self.heard += self._manager.heard()
 
     def says(self, word: str) -> int:
         """How often the manager was told so."""
-        self.heard += self._manager.heard()
+        self._hear()
         return sum(word in each for each in self.heard)
 
     def _command(self) -> list[str]:
@@ -54,6 +61,7 @@ class Inherited(Server):
     async def close(self) -> None:
         """See ``Server``."""
         await super().close()
+        self._hearing.stop()
         self._manager.close()
 
 
