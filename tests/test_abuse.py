@@ -8,7 +8,6 @@ from __future__ import annotations
 import socket
 import ssl
 import struct
-import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -117,25 +116,21 @@ async def test_a05_many_fragments_of_nothing_never_become_a_message_of_size(chat
 async def test_a13_a14_a20_who_is_slow_or_speaks_something_else_is_dropped_in_time(
     chat: Chat,
 ) -> None:
-    """All of them at once, because each takes its ten seconds."""
+    """All of them at once, because each takes its ten seconds; whoever writes goes on with it
+    until the server has hung up.
+    """
 
     def silence(peer: Peer) -> None:
         """A13."""
 
     def drip(peer: Peer) -> None:
-        """A14: a header every half second."""
+        """A14: a header every now and then."""
         peer.write(b"GET /ws HTTP/1.1\r\n")
-        for n in range(60):
-            if not peer.write(b"X-%d: y\r\n" % n):
-                break
-            time.sleep(0.25)
+        peer.go_on(b"X: y\r\n")
 
     def half_a_line(peer: Peer) -> None:
         """A14: never a line."""
-        for _ in range(60):
-            if not peer.write(b"G"):
-                break
-            time.sleep(0.25)
+        peer.go_on(b"G")
 
     def tls(peer: Peer) -> None:
         """A20."""
@@ -150,19 +145,18 @@ async def test_a13_a14_a20_who_is_slow_or_speaks_something_else_is_dropped_in_ti
         """A14: never an end."""
         peer.write(b"GET / HTTP/1.1\r\nHost: x\r\nX: ")
 
-    def run(attack: Callable[[Peer], None]) -> float:
-        peer, began = Peer(chat.port), time.monotonic()
+    def run(attack: Callable[[Peer], None]) -> None:
+        peer = Peer(chat.port)
         with peer.socket:
             attack(peer)
-            peer.read(15)
-        return time.monotonic() - began
+            # Raises if the server goes on waiting.
+            peer.read()
 
     attacks = (silence, drip, half_a_line, tls, head_that_stalls)
     running = [deferToThread(run, attack) for attack in attacks]
     await chat.goes_on()
-    for attack, done in zip(attacks, running, strict=True):
-        took = await done
-        assert took < 17, f"{attack.__name__} took {took:.1f} s"
+    for done in running:
+        await done
     await chat.goes_on()
 
 

@@ -11,6 +11,7 @@ import trustme
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 
+from tests.outages import until
 from tests.process import FAST, Server, reactor
 from tests.raw import connect, login, post
 from tests.slapd import ADMIN, BASE, Slapd
@@ -115,7 +116,7 @@ async def test_a_searching_account_that_is_refused_is_an_outage_and_no_verdict(
     secret.chmod(0o600)
     server = await begun(described(slapd, bind=ADMIN, password=secret))
     assert await status(server, "alice", "right") == 503
-    assert "code 49" in server.output
+    await until(lambda: "code 49" in server.output)
     secret.write_text("secret\n")
     await server.hang_up("certificates and keys were read again")
     assert await status(server, "alice", "right") == 200
@@ -184,6 +185,6 @@ async def test_an_answer_in_the_clear_behind_starttls_counts_for_nothing(slapd: 
     port = reactor.listenTCP(0, Factory.forProtocol(Forger), interface="127.0.0.1")
     server = await begun(described(slapd, port=port.getHost().port))
     assert await status(server, "alice", "right") == 503
-    assert "bytes follow the answer to StartTLS" in server.output
+    await until(lambda: "bytes follow the answer to StartTLS" in server.output)
     await server.close()
     await port.stopListening()

@@ -15,7 +15,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from tests.http_files import ask, bearer, body_of, get, new_slot, patch, put, slot
-from tests.process import FAST, Server
+from tests.process import FAST, PATIENCE, Server
 from tests.raw import Raw, login, pair, post
 
 CONFIG = f"{FAST}\nfile_bytes = 3000000\nfiles_per_day = 10000\nfile_bytes_per_day = 1000000000\n"
@@ -244,18 +244,14 @@ async def test_a50_limit_is_the_limit(chat: Chat) -> None:
 
 
 def exchange(port: int, *parts: bytes) -> bytes:
-    """Send some bytes, and all that the server says until it closes or waits."""
-    with socket.create_connection(("127.0.0.1", port), 3) as link:
-        for part in parts:
-            link.sendall(part)
+    """Send some bytes, each part once the one before was answered; all answers, as heads."""
+    with socket.create_connection(("127.0.0.1", port), PATIENCE) as link:
         answer = b""
-        try:
-            while more := link.recv(65536):
-                answer += more
-                if b"\r\n\r\n" in answer and b"100 Continue" not in answer:
-                    break
-        except TimeoutError:
-            pass
+        for number, part in enumerate(parts, 1):
+            link.sendall(part)
+            while answer.count(b"\r\n\r\n") < number:
+                answer += (more := link.recv(65536))
+                assert more, answer
         return answer
 
 
@@ -393,15 +389,12 @@ async def test_broken_upload_keeps_what_came(chat: Chat) -> None:
     file = await new_slot(chat.port, alice, content)
 
     def break_off() -> None:
-        with socket.create_connection(("127.0.0.1", chat.port), 3) as link:
+        with socket.create_connection(("127.0.0.1", chat.port), PATIENCE) as link:
             link.sendall(head(file, alice, "Content-Length: 1000000") + content[:700_000])
 
     await deferToThread(break_off)
     kept = 0
-    for _ in range(100):
+    while kept != 700_000:
         kept = int((await get(chat.port, alice, file, "HEAD")).headers["upload-offset"])
-        if kept == 700_000:
-            break
-    assert kept == 700_000
     assert (await patch(chat.port, alice, file, content[kept:], kept)).status == 204
     assert (await get(chat.port, alice, file)).content == content

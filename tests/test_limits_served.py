@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import pytest_twisted
 from twisted.internet.error import ConnectError
-from twisted.internet.task import deferLater
 
 from tests.limited import limits
-from tests.process import FAST, Server, reactor
+from tests.outages import until
+from tests.process import FAST, Server
 from tests.raw import Raw, connect, login, pair, post, resume
 
 Start = Callable[..., Awaitable[Server]]
@@ -57,12 +57,11 @@ async def test_one_connection_too_many_of_an_address_is_closed_4505(
     start: Start, most: int
 ) -> None:
     server = await start(connections_per_address=most, trusted_addresses=[])
-    kept = [await connect(server.port) for _ in range(most)]
+    kept = [await login(server.port, f"user{n}") for n in range(most)]
     over = await connect(server.port)
     assert await over.closed == 4505
     assert (await post(server.port, "/v1/account.get"))[0] == 503
-    kept[0].transport.abortConnection()
-    await kept[0].closed
+    await gone(server, kept[0])
     again = await login(server.port, "alice")
     again.say({"type": "ping", "n": 1})
     await again.hear("pong")
@@ -74,11 +73,17 @@ async def test_one_connection_too_many_of_the_process_is_dropped(start: Start) -
     kept = [await login(server.port, name) for name in "abc"]
     with pytest.raises((ConnectionRefusedError, ConnectError)):
         await connect(server.port)
-    kept[0].transport.abortConnection()
-    await kept[0].closed
+    await gone(server, kept[0])
     await login(server.port, "d")
     kept[1].say({"type": "ping", "n": 1})
     await kept[1].hear("pong")
+
+
+async def gone(server: Server, raw: Raw) -> None:
+    """Break the only connection that ends, and wait until the server knows."""
+    raw.transport.abortConnection()
+    await raw.closed
+    await until(lambda: " ended after " in server.output)
 
 
 def resident(server: Server) -> int:
@@ -127,7 +132,7 @@ async def test_a_client_that_never_reads_is_closed_and_catches_up_later(start: S
     # Or the kernel may make room for all of it, and nobody would have to wait.
     bob.transport.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     await pushed(alice, conversation, 500)
-    await deferLater(reactor, 4, lambda: None)
+    await until(lambda: "code 4002" in server.output)
     bob.transport.resumeProducing()
     assert await bob.closed in (4002, 1006)
     again = await resume(server.port, bob.welcome["token"])

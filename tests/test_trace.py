@@ -13,8 +13,9 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from imd.trace import main
+from tests.outages import until
 from tests.process import FAST, Server, environment
-from tests.raw import Raw, login, pair, post
+from tests.raw import Raw, login, pair
 
 
 @pytest_twisted.async_yield_fixture()
@@ -105,7 +106,7 @@ async def test_the_log_of_a_message_is_read_beside_its_story(
         id, seq = await sent(alice, conversation)
         bob.say({"type": "mark", "conv": conversation, "read": seq})
         await alice.hear("receipt", conv=conversation)
-        await post(server.port, "/v1/device.list", token="none")
+        await until(lambda: '"step":"read"' in server.output.replace(" ", ""))
         log = server.directory / "log"
         log.write_text(server.output)
         data = f"--data={server.directory / 'data'}"
