@@ -24,95 +24,33 @@ monotonic.install()
 # Whatever imports the reactor has to come after that.
 import psycopg2  # noqa: E402
 from twisted.internet.defer import Deferred, maybeDeferred  # noqa: E402
-from twisted.internet.task import LoopingCall, deferLater, react  # noqa: E402
+from twisted.internet.task import deferLater, react  # noqa: E402
 from twisted.internet.threads import deferToThread  # noqa: E402
 
 from imd.bench.histogram import Histogram  # noqa: E402
 from imd.client import Client  # noqa: E402
-from imd.client.effects import ReceiptChanged  # noqa: E402
-from imd.client.values import Message, Sent  # noqa: E402
 from imd.storage.postgres_schema import migrate  # noqa: E402
 from tests.cluster import Cluster, befriend, online  # noqa: E402
 from tests.process import Server, reactor  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
+from tests.talk import Talk, Times  # noqa: E402
 
 #: Seconds that an outage lasts in the tests.
 SECONDS = 6.0
 #: Seconds of calm before, and after it is over.
 CALM = 1.0
-#: Seconds between two messages of one user.
-EVERY = 0.1
 #: Seconds in which everything has to be as before.
-PATIENCE = 40.0
+PATIENCE = 120.0
 
 
-class Times(Struct):
-    """One message: when it was said, sent, received and delivered; ``seq`` as acknowledged."""
-
-    said: float
-    sent: float = 0.0
-    received: float = 0.0
-    delivered: float = 0.0
-    seq: int = 0
+def is_received(talks: Sequence[Talk], before: float) -> bool:
+    """Whether all that was said before a time was received."""
+    return all(t.received for talk in talks for t in talk.messages if t.said < before)
 
 
-class Talk:
-    """One user who writes to another."""
-
-    def __init__(self, sender: Client, receiver: Client, conversation: int) -> None:
-        self.messages: list[Times] = []
-        #: Text and seq of what the receiver was shown, in that order.
-        self.shown: list[tuple[str, int]] = []
-        self._sender = sender
-        self._receiver = receiver
-        self._conversation = conversation
-        self._covered = self._delivered = 0
-        self._saying = LoopingCall(self._say)
-        sender.on_receipt(self._receipt)
-        receiver.on_message(self._show)
-
-    def start(self) -> None:
-        """Write from now on."""
-        self._saying.start(EVERY)
-
-    def stop(self) -> None:
-        """Write no more."""
-        self._saying.stop()
-
-    @property
-    def is_settled(self) -> bool:
-        """Whether the sender knows of every message that it was delivered."""
-        return self._delivered == len(self.messages)
-
-    def check(self) -> None:
-        """Nothing was lost, doubled or out of order, and both sides agree on the numbers."""
-        assert [text for text, _ in self.shown] == [str(n) for n in range(len(self.messages))]
-        assert [seq for _, seq in self.shown] == [times.seq for times in self.messages]
-
-    def _say(self) -> None:
-        times = Times(reactor.seconds())
-        self.messages.append(times)
-        sending = self._sender.send(self._conversation, str(len(self.messages) - 1))
-        sending.addCallback(self._sent, times)
-
-    def _sent(self, sent: Sent, times: Times) -> None:
-        times.sent, times.seq = reactor.seconds(), sent.seq
-        self._cover()
-
-    def _show(self, message: Message) -> None:
-        self.shown.append((message.text, message.seq))
-        times = self.messages[int(message.text)]
-        times.received = times.received or reactor.seconds()
-
-    def _receipt(self, change: ReceiptChanged) -> None:
-        if change.user == self._receiver.me:
-            self._covered = max(self._covered, change.delivered)
-            self._cover()
-
-    def _cover(self) -> None:
-        while not self.is_settled and 0 < self.messages[self._delivered].seq <= self._covered:
-            self.messages[self._delivered].delivered = reactor.seconds()
-            self._delivered += 1
+def is_sent_by_the_first(talks: Sequence[Talk], before: float) -> bool:
+    """Whether all that was said before a time at the first connector was acknowledged."""
+    return all(t.sent for talk in talks[0::2] for t in talk.messages if t.said < before)
 
 
 class Outage(Struct):
@@ -121,8 +59,11 @@ class Outage(Struct):
     name: str
     begin: Callable[[], Awaitable[object]]
     end: Callable[[], Awaitable[object]]
-    #: Lines in the log of every connector that has noticed both.
+    #: Lines in the log of every connector that has noticed both, and what they begin with.
     lines: int
+    about: tuple[str, ...] = ()
+    #: What goes on while it lasts: of the first half this is so before it ends.
+    goes_on: Callable[[Sequence[Talk], float], bool] = lambda talks, before: True
 
 
 def outages(cluster: Cluster, postgres: Postgres, redis: Redis) -> dict[str, Outage]:
@@ -139,15 +80,21 @@ def outages(cluster: Cluster, postgres: Postgres, redis: Redis) -> dict[str, Out
     def freeze(server: Server, number: int) -> Callable[[], Awaitable[object]]:
         return lambda: maybeDeferred(os.kill, server.pid, number)
 
-    def frozen(name: str, server: Server) -> Outage:
-        return Outage(name, freeze(server, signal.SIGSTOP), freeze(server, signal.SIGCONT), 0)
+    def frozen(name: str, server: Server, goes_on: Callable[..., bool]) -> Outage:
+        stop, cont = freeze(server, signal.SIGSTOP), freeze(server, signal.SIGCONT)
+        return Outage(name, stop, cont, 0, goes_on=goes_on)
 
+    def gone(name: str, server: Postgres | Redis, goes_on: Callable[..., bool]) -> Outage:
+        kill, start = lambda: _aside(server.kill), lambda: _aside(server.start)
+        return Outage(name, kill, start, 2, (f"{name} ",), goes_on)
+
+    links, about = 2 * len(cluster.transfers), ("a transfer ", "attached to a transfer; ")
     made = (
-        Outage("PostgreSQL", lambda: _aside(postgres.kill), lambda: _aside(postgres.start), 2),
-        Outage("Redis", lambda: _aside(redis.kill), lambda: _aside(redis.start), 2),
-        Outage("transfers", transfers_die, transfers_start, 2 * len(cluster.transfers)),
-        frozen("one transfer", cluster.transfers[0]),
-        frozen("one connector", cluster.connectors[1]),
+        gone("PostgreSQL", postgres, lambda talks, before: True),
+        gone("Redis", redis, is_received),
+        Outage("transfers", transfers_die, transfers_start, links, about, is_received),
+        frozen("one transfer", cluster.transfers[0], is_received),
+        frozen("one connector", cluster.connectors[1], is_sent_by_the_first),
     )
     return {outage.name: outage for outage in made}
 
@@ -207,9 +154,14 @@ class Log:
 
     @property
     def lines(self) -> list[str]:
-        """All lines so far, but for those of sessions that ended."""
+        """What all lines say so far, without time and place; but for sessions that ended."""
         lines = self._server.output[self._mark :].splitlines()
-        return [line for line in lines if "] session " not in line]
+        said = [line.partition("] ")[2] or line for line in lines]
+        return [line for line in said if not line.startswith("session ")]
+
+    def about(self, *beginnings: str) -> list[str]:
+        """Those that begin so."""
+        return [line for line in self.lines if line.startswith(beginnings)]
 
 
 async def live_through(cluster: Cluster, outage: Outage, seconds: float) -> Report:
@@ -222,12 +174,14 @@ async def live_through(cluster: Cluster, outage: Outage, seconds: float) -> Repo
     began = reactor.seconds()
     await outage.begin()
     await sleep(seconds / 2)
-    ready = [await readyz(server) for server in cluster.connectors]
+    middle = reactor.seconds()
+    ready = [await readyz(server, seconds / 2) for server in cluster.connectors]
     await sleep(max(0.0, began + seconds - reactor.seconds()))
+    await until(lambda: outage.goes_on(talks, middle))
     await outage.end()
     ended = reactor.seconds()
     await _settle(talks)
-    await until(lambda: all(len(log.lines) >= outage.lines for log in logs))
+    await until(lambda: all(len(log.about(*outage.about)) >= outage.lines for log in logs))
     again = [await readyz(server) for server in cluster.connectors]
     for client in clients:
         await client.stop()
@@ -269,18 +223,14 @@ def _count_closes(client: Client, closes: Counter[int | None]) -> None:
 
 
 async def _settle(talks: Sequence[Talk]) -> None:
-    """Go on for a while, and until everything has arrived."""
-    end = reactor.seconds() + CALM
-    await until(lambda: reactor.seconds() >= end and all(map(_is_flowing, talks)))
+    """Go on for a while, until something new has been delivered, and then until everything has."""
+    await sleep(CALM)
+    said = [len(talk.messages) for talk in talks]
+    both = list(zip(talks, said, strict=True))
+    await until(lambda: all(talk.delivered >= count for talk, count in both))
     for talk in talks:
         talk.stop()
     await until(lambda: all(talk.is_settled for talk in talks))
-
-
-def _is_flowing(talk: Talk) -> bool:
-    """Whether what was said a second ago has been delivered."""
-    old = [times for times in talk.messages if times.said < reactor.seconds() - 1]
-    return all(times.delivered for times in old)
 
 
 def sleep(seconds: float) -> Deferred[None]:
@@ -296,12 +246,13 @@ async def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
         await sleep(0.02)
 
 
-async def readyz(server: Server) -> str:
-    """What ``/readyz`` says: status and reason."""
+async def readyz(server: Server, seconds: float = PATIENCE) -> str:
+    """What ``/readyz`` says, within so many seconds: status and reason."""
+    url = f"http://127.0.0.1:{server.port}/readyz"
 
     def ask() -> str:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/readyz", timeout=1) as a:
+            with urllib.request.urlopen(url, timeout=seconds) as a:
                 return f"{a.status} {a.read().decode().strip()}"
         except urllib.error.HTTPError as error:
             return f"{error.code} {error.read().decode().strip()}"

@@ -33,10 +33,11 @@ from imd.bench.histogram import Histogram  # noqa: E402
 from imd.client import Client  # noqa: E402
 from imd.storage.postgres_schema import migrate  # noqa: E402
 from tests.cluster import Cluster, befriend, online  # noqa: E402
-from tests.outages import Talk, sleep, until  # noqa: E402
+from tests.outages import sleep, until  # noqa: E402
 from tests.process import environment, reactor  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
 from tests.swarm import Figures  # noqa: E402
+from tests.talk import Talk  # noqa: E402
 
 #: Clients, and processes that they live in.
 CLIENTS, PROCESSES = 5000, 2

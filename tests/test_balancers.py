@@ -14,9 +14,10 @@ import pytest_twisted
 from imd.client import Client
 from tests.cluster import Cluster, befriend
 from tests.debian import program
-from tests.outages import Talk, sleep, until
+from tests.outages import sleep, until
 from tests.process import ROOT, free_port, reactor
 from tests.servers import Redis
+from tests.talk import Talk
 
 
 def example(name: str, cluster: Cluster, port: int) -> str:
@@ -83,7 +84,6 @@ async def enter(port: int, name: str) -> Client:
     return client
 
 
-@pytest.mark.limit(90)
 @pytest.mark.parametrize("name", BALANCERS)
 async def test_a_connector_is_drained_behind_a_balancer_and_nobody_loses_anything(
     name: str, cluster: Cluster, tmp_path: Path
