@@ -32,7 +32,7 @@ from twisted.internet.threads import deferToThread  # noqa: E402
 from imd.storage.postgres_schema import migrate  # noqa: E402
 from tests.cluster import Cluster  # noqa: E402
 from tests.outages import sleep  # noqa: E402
-from tests.process import reactor  # noqa: E402
+from tests.process import PATIENCE, reactor  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
 from tests.town import Ledger, Town  # noqa: E402
 
@@ -156,7 +156,7 @@ class Looks:
 
 def figure(port: int, name: str) -> float:
     """One value of ``/metrics``; blocks."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=PATIENCE) as answer:
         page = answer.read().decode()
     for family in text_string_to_metric_families(page):
         if family.name == name:

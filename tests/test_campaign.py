@@ -93,7 +93,7 @@ def test_a_seed_decides_everything() -> None:
     assert {fault.kind for fault in many.faults} == set(FAULTS)
 
 
-@pytest.mark.limit(240)
+@pytest.mark.limit(900)
 async def test_faults_at_random_moments_lose_nothing(engines: Engines) -> None:
     outcome = await Campaign(plan(SEED, SMALL), engines).run()
     assert not outcome.violations, told(outcome)
@@ -109,7 +109,7 @@ async def test_an_ack_before_the_commit_is_caught(engines: Engines) -> None:
     assert await oracles(TINY, engines, "ack-before-commit") >= {8}
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(900)
 async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> None:
     for seed in ("7", "8", "9", "10", "11"):
         # Whether a device syncs between two commits is up to the machine too.
@@ -118,12 +118,17 @@ async def test_the_newest_transaction_as_a_token_is_caught(engines: Engines) -> 
     raise AssertionError("13 was violated by no seed")
 
 
+@pytest.mark.limit(900)
 async def test_locks_in_any_order_are_caught(engines: Engines) -> None:
     sizes = Sizes(users=10, devices=2, messages=1500, seconds=3.0, every=0.0)
-    assert await oracles(sizes, engines, "any-lock-order") >= {15}
+    for seed in ("7", "8", "9", "10", "11"):
+        # Whether two batches cross is up to the machine too.
+        if 15 in await oracles(sizes, engines, "any-lock-order", seed=seed):
+            return
+    raise AssertionError("15 was violated by no seed")
 
 
-@pytest.mark.limit(300)
+@pytest.mark.limit(600)
 async def test_routes_that_are_cached_are_caught(engines: Engines) -> None:
     # One device of a user, which comes back on the other connector half of the time.
     only = ("drop-device",)

@@ -392,7 +392,7 @@ class BoundsTests(CheckerTestCase):
         self.assert_caught(12)
 
     def test_a_revoked_device_that_hears_on(self) -> None:
-        self.found.revoked.append(Revoked(22, 31.0))
+        self.found.revoked.append(Revoked(22, 1.0))
         put(self.of("bob-2"), h.Failed(60.0, "logged out"))
         self.assert_caught(12)
 

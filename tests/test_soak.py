@@ -29,7 +29,7 @@ def test_one_look_says_nothing() -> None:
     assert series(70).slope == 0.0
 
 
-@pytest.mark.limit(180)
+@pytest.mark.limit(600)
 async def test_a_short_soak_loses_and_doubles_nothing() -> None:
     result = await measured(minutes=0.05, rate=50, users=6)
     assert result.ledger.said > 0

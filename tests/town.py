@@ -210,13 +210,17 @@ class Town:
 
     def _talk(self) -> None:
         due = (reactor.seconds() - self._began) * self._rate
-        while self.ledger.said < due:
-            one, _, conversation = random.choice(self._ways)
-            if not one.is_busy:
-                one.say(conversation)
+        there = [way for way in self._ways if not way[0].is_busy]
+        while there and self.ledger.said < due:
+            one, _, conversation = random.choice(there)
+            one.say(conversation)
 
     async def _leave(self) -> None:
-        regular = random.choice([r for r in self._regulars if not r.is_busy])
+        there = [regular for regular in self._regulars if not regular.is_busy]
+        if not there:
+            # On a busy machine it takes long to come back.
+            return
+        regular = random.choice(there)
         regular.is_busy = True
         abruptly = random.random() < 0.5
         await regular.go(abruptly)
@@ -227,6 +231,8 @@ class Town:
         self.ledger.breaks += abruptly
 
     async def _fly(self) -> None:
+        if not self._tokens:
+            return
         # Nobody else's meanwhile: of two sessions of one device the older one is closed.
         token = self._tokens.pop(0)
         try:

@@ -54,7 +54,7 @@ def probe(url: str) -> Probe | None:
 
 
 def _open(url: str) -> Any:
-    db = psycopg2.connect(url, connect_timeout=5)
+    db = psycopg2.connect(url, connect_timeout=60)
     db.set_session(isolation_level="SERIALIZABLE", readonly=True)
     return db
 
@@ -68,7 +68,7 @@ def _ask(db: Any, sql: str) -> list[tuple[Any, ...]]:
 
 def entries(redis: Redis) -> list[Entry]:
     """All sessions in user status; blocks."""
-    with socket.create_connection(("127.0.0.1", redis.port), 5) as link:
+    with socket.create_connection(("127.0.0.1", redis.port), 60) as link:
         lines = link.makefile("rwb")
         found: list[Entry] = []
         for key in _command(lines, "KEYS", "imd:u:*"):

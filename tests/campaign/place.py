@@ -33,7 +33,7 @@ from tests.process import FAST, Server, free_port, reactor
 from tests.servers import Postgres, Redis
 
 #: Seconds that PostgreSQL or Redis may take to come back.
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 class Watched(Server):

@@ -33,10 +33,13 @@ RECONNECT, CONVERGE = 90.0, 30.0
 ENTERED = 15.0
 #: Seconds until every revoked device has to know it, whose connector may just have come back.
 EXPELLED = 20.0
+#: So many times as long all of this may take on a machine that is busy.  Where a server has a
+#: defect on purpose it may never come, and nobody waits for it.
+PATIENCE = 6.0
 #: Messages that are sent in one turn at most, if the clients are behind the plan.
 BURST = 20
 #: Pairs that become friends at once, and seconds until everybody has to have heard of it.
-MEETINGS, ACQUAINTED = 16, 30.0
+MEETINGS, ACQUAINTED = 16, 180.0
 #: Seconds in which a sweep may still find what was told in another way, and in which none may.
 LAST_SWEEP, QUIET = 5.5, 5.0
 #: Seconds between two looks into the database.
@@ -70,6 +73,7 @@ class Campaign:
 
     def __init__(self, plan: Plan, engines: Engines, variant: str = "", limits: str = "") -> None:
         self._plan = plan
+        self._patience = 1.0 if variant else PATIENCE
         self._place = Place(engines, stream(plan.seed, "balancer"), variant, limits)
         self._devices: list[Device] = []
         #: One for each loss of the plan; nobody counts on them.
@@ -229,14 +233,14 @@ class Campaign:
     # -- the end
 
     async def _settle(self) -> None:
-        began = reactor.seconds()
+        began, more = reactor.seconds(), self._patience
         there, everybody = ("ready", "stopped"), [*self._devices, *self._lost]
-        await _until(lambda: all(d.client.state in there for d in everybody), RECONNECT)
+        await _until(lambda: all(d.client.state in there for d in everybody), more * RECONNECT)
         connected = reactor.seconds()
-        await _until(self._converged, CONVERGE)
+        await _until(self._converged, more * CONVERGE)
         self._waits = (connected - began, reactor.seconds() - connected)
-        await _until(self._entered, ENTERED)
-        await _until(lambda: all(d.client.state == "stopped" for d in self._lost), EXPELLED)
+        await _until(self._entered, more * ENTERED)
+        await _until(lambda: all(d.client.state == "stopped" for d in self._lost), more * EXPELLED)
         if self._plan.sizes.quiet:
             await sleep(reactor, LAST_SWEEP)
             self._quiet = now()

@@ -53,7 +53,8 @@ def ack_before_commit() -> None:
             return result
 
         async def commit() -> None:
-            await sleep(reactor, 0.005)
+            # Long enough for a client that is late to hear of it before.
+            await sleep(reactor, 0.03)
             await lane.run(lambda db: postgres_messages.append(db, batch, at))
 
         result = await lane.run(tried)
