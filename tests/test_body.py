@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
 from imd.connector.body import ENOUGH, Body, Broken
-from imd.connector.site import STALL_BYTES, STALL_SECONDS, Crowd, ImdSite
+from imd.connector.site import CLOSE_SECONDS, STALL_BYTES, STALL_SECONDS, Crowd, ImdSite
 from imd.limits import Limits
 
 
@@ -123,11 +123,16 @@ class StallTests(SynchronousTestCase):
         self.channel: Any = site.buildProtocol(None)
         self.channel.callLater = self.clock.callLater
         self.transport = StringTransport()
-        self.transport.abortConnection = self.transport.loseConnection  # type: ignore[method-assign]
+        self.aborted: list[float] = []
+        self.transport.abortConnection = self.abort  # type: ignore[method-assign]
         self.channel.makeConnection(self.transport)
         self.got = 0
         self.broken: Broken | None = None
         self.answer: Callable[[Any], None] = lambda request: None
+
+    def abort(self) -> None:
+        self.aborted.append(self.clock.seconds())
+        self.transport.loseConnection()
 
     def take(self, request: Any, body: Body) -> bool:
         async def read() -> None:
@@ -193,6 +198,22 @@ class StallTests(SynchronousTestCase):
         for _ in range(2):
             self.channel.ask_for_body()
             self.assertEqual(self.transport.value(), b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def test_who_does_not_read_what_was_written_last_is_cut_off(self) -> None:
+        self.say(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
+        self.assertTrue(self.transport.disconnecting)
+        # Else a connection with TLS is not closed.
+        self.assertIsNone(self.transport.producer)
+        self.clock.advance(CLOSE_SECONDS - 1)
+        self.assertEqual(self.aborted, [])
+        self.clock.advance(1)
+        self.assertEqual(self.aborted, [CLOSE_SECONDS])
+
+    def test_connection_that_was_closed_in_time_is_not_cut_off(self) -> None:
+        self.say(b"GET / HTTP/1.1\r\nHost: a b\r\n\r\n")
+        self.channel.connectionLost(None)
+        self.clock.advance(CLOSE_SECONDS)
+        self.assertEqual(self.aborted, [])
 
     def test_connection_that_is_lost_breaks_the_body(self) -> None:
         self.begin()

@@ -29,6 +29,8 @@ HEAD_SECONDS = 10
 BODY_SECONDS = 30
 #: Seconds a connection may idle between two requests.
 IDLE_SECONDS = 60
+#: Seconds for what was written before the connection is closed.
+CLOSE_SECONDS = 60
 MOST_HEADERS = 64
 #: Bytes of a request body.
 BODY_BYTES = 65536
@@ -173,6 +175,7 @@ class Channel(HTTPChannel):
     _deadline: IDelayedCall | None = None
     _address: str | None = None
     _owes_continue = False
+    _is_closing = False
     refused = False
 
     def connectionMade(self) -> None:
@@ -256,18 +259,27 @@ class Channel(HTTPChannel):
             self.site.crowd.move(self._address, address)
             self._address = address
 
+    def loseConnection(self) -> None:
+        """Close once all is written; who does not read it, or end TLS in turn, is cut off."""
+        if self._is_closing:
+            return
+        self._is_closing = True
+        super().loseConnection()  # type: ignore[no-untyped-call]
+        if self._deadline is None or not self._deadline.active():
+            self._expect(CLOSE_SECONDS)
+
     def refuse(self, status: int) -> None:
         """Answer without a handler, and close; once, whatever else was read already."""
         if not self.refused:
             self._refuse(status, {}, b"")
-            self.transport.loseConnection()
+            self.loseConnection()
 
     def interrupt(self, status: int, headers: Mapping[bytes, bytes], content: bytes) -> None:
         """Answer while the body still comes in, and close once the client could read that."""
         if not self.refused:
             self._refuse(status, headers, content)
             self._networkProducer.resumeProducing()
-            self._expect(LINGER_SECONDS, self.transport.loseConnection)
+            self._expect(LINGER_SECONDS, self.loseConnection)
 
     def _refuse(self, status: int, headers: Mapping[bytes, bytes], content: bytes) -> None:
         self.refused = True
