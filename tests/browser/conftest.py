@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, expect, sync_playwright
 
 from tests.browser import chromium
 from tests.browser.people import People
 from tests.browser.served import Served
 from tests.debian import program
 
-#: Milliseconds that Playwright waits for anything.
-PATIENCE = 20_000
+#: Milliseconds that Playwright waits for anything: many more than anything needs, so that only
+#: what never comes is missed, however busy the machine is.
+PATIENCE = 60_000
+#: Milliseconds that Chromium may take to start: a dozen processes.
+LAUNCH = 10 * PATIENCE
 
 
 class Complaints(list[str]):
@@ -49,9 +52,13 @@ class Complaints(list[str]):
 def browser() -> Iterator[Browser]:
     """Chromium."""
     executable = program("chromium")
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(
-            executable_path=executable, args=chromium.arguments(), headless=True
+            executable_path=executable,
+            args=chromium.arguments(),
+            headless=True,
+            timeout=LAUNCH,
         )
         yield browser
         browser.close()

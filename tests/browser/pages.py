@@ -11,7 +11,8 @@ import imd.web
 
 WEB = Path(imd.web.__file__).parent
 _BLANK = '<!doctype html><link rel="icon" href="data:,"><title>blank</title>'
-#: Runs before a test: ``seen`` collects what the client tells, ``until`` waits for it.
+#: Runs before a test: ``seen`` collects what the client tells, ``until`` waits for it, for a
+#: minute: many times as long as it takes.
 _START = """
 async ([options, start]) => {
   const { Client, ImdError } = await import("/imd.js");
@@ -22,9 +23,9 @@ async ([options, start]) => {
                       "friends", "withdrawn", "discarded", "upload", "progress"])
     client.addEventListener(name, ({ detail }) => seen.push([name, detail]));
   globalThis.until = async (check) => {
-    for (let i = 0; i < 2000; i++) {
-      const result = await check();
-      if (result) return result;
+    const end = performance.now() + 60_000;
+    for (let result; performance.now() < end; ) {
+      if ((result = await check())) return result;
       await new Promise((resolve) => setTimeout(resolve, 10));
     }
     throw new Error(`never: ${check}; seen: ${JSON.stringify(seen.slice(-20))}`);

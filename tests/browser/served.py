@@ -14,7 +14,7 @@ from tests.directories import MEMORY
 from tests.process import FAST, command, environment, free_port
 
 #: Seconds that the process may take to be ready.
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 class Served:

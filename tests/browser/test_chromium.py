@@ -46,8 +46,8 @@ def test_errors_of_pages_are_heard(
     new_context: Callable[..., BrowserContext], complaints: Complaints
 ) -> None:
     page = new_context().new_page()
-    page.evaluate("setTimeout(() => { throw new Error('lost') }); console.error('said')")
-    page.wait_for_timeout(100)
+    with page.context.expect_event("weberror"):
+        page.evaluate("setTimeout(() => { throw new Error('lost') }); console.error('said')")
     assert [line.split(" (")[0] for line in complaints] == ["said", "uncaught: lost"]
     assert len(complaints.unexpected()) == 2
     complaints.expected += ["said", "lost"]

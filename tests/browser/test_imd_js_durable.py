@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from playwright.sync_api import Page
 
 from tests.browser.conftest import Complaints
@@ -27,6 +25,21 @@ WebSocket.prototype.send = function (data) {
 NO_DATABASE = """
 IDBFactory.prototype.open = () => { throw new DOMException("denied", "SecurityError"); };
 """
+#: Counts what is read out of the database: no clock says how much work that is.
+COUNT_READS = """() => {
+globalThis.reads = 0;
+for (const kind of [IDBObjectStore, IDBIndex])
+  for (const name of ["get", "getAll", "openCursor"]) {
+    const real = kind.prototype[name];
+    kind.prototype[name] = function (...args) {
+      const request = real.apply(this, args);
+      request.addEventListener("success", () => {
+        reads += Array.isArray(request.result) ? request.result.length : 1;
+      });
+      return request;
+    };
+  }
+}"""
 
 
 def login(page: Page, name: str) -> str:
@@ -55,6 +68,7 @@ def test_a_message_whose_ack_was_lost_is_shown_once_on_both_sides(people: People
     alice.evaluate(READY)
     bob.evaluate("until(() => texts('message').includes('once'))")
     alice.evaluate(SEND, [conv, "last"])
+    alice.evaluate("until(() => texts('sent').includes('last'))")
     bob.evaluate("until(() => texts('message').includes('last'))")
     assert bob.evaluate("texts('message')") == ["once", "last"]
     assert alice.evaluate("texts('sent')") == ["once", "last"]
@@ -75,12 +89,11 @@ def test_the_network_that_comes_back_is_used_at_once(
     people: People, server: Served, complaints: Complaints
 ) -> None:
     complaints.expected.append("WebSocket connection to")
-    slow = {"backoffBase": 1000, "backoffLongest": 1000}
+    slow = {"backoffBase": 1e9, "backoffLongest": 1e9}
     page = people.new(timings=slow)
     server.kill()
-    page.evaluate("until(() => client.state === 'waiting')")
-    # Nobody tries for long now, unless something happens: the first delay is below a second.
-    page.evaluate("until(() => client.retryAt > Date.now() + 10_000)")
+    # Nobody tries for hours now, unless something happens: the first delay is below a second.
+    page.evaluate("until(() => client.retryAt > Date.now() + 3_600_000)")
     server.start()
     page.evaluate("dispatchEvent(new Event('online'))")
     page.evaluate(READY)
@@ -231,29 +244,23 @@ def test_twenty_thousand_messages_are_no_burden(people: People, complaints: Comp
           await store.close();
         }"""
     )
+    page.evaluate(COUNT_READS)
     load_client(page, url="ws://127.0.0.1:9/ws")
-    times = page.evaluate(
+    found = page.evaluate(
         """async () => {
-          const times = {};
-          const timed = async (name, work) => {
-            const begin = performance.now();
-            const result = await work;
-            times[name] = performance.now() - begin;
-            return result;
-          };
-          const [{ unread, last }] = await timed("conversations", client.conversations());
-          const { items, more } = await timed("newest", client.history(7));
-          const middle = await timed("middle", client.history(7, { before: 10000 }));
-          await timed("send", client.send(7, "one more"));
+          const [{ unread, last }] = await client.conversations();
+          const { items, more } = await client.history(7);
+          const middle = await client.history(7, { before: 10000 });
+          await client.send(7, "one more");
           return { unread, last: last.seq, more, first: items[0].seq,
-                   middle: middle.items.map((item) => item.seq), times };
+                   middle: middle.items.map((item) => item.seq), reads };
         }"""
     )
-    assert (times["unread"], times["last"], times["more"]) == (9995, 20000, True)
-    assert times["first"] == 19951
-    assert times["middle"] == list(range(9950, 10000))
-    print(times["times"])
-    assert max(times["times"].values()) < 1000
+    assert (found["unread"], found["last"], found["more"]) == (9995, 20000, True)
+    assert found["first"] == 19951
+    assert found["middle"] == list(range(9950, 10000))
+    # Two pages of 50, and what is known of accounts, conversations and the outbox.
+    assert 100 <= found["reads"] < 200
 
 
 def test_what_came_while_away_is_fetched_completely(people: People) -> None:
@@ -265,10 +272,8 @@ def test_what_came_while_away_is_fetched_completely(people: People) -> None:
     )
     alice.evaluate("until(() => texts('sent').length === 450)")
     bob.reload()
-    begin = time.monotonic()
     load_client(bob)
     bob.evaluate("until(() => texts('message').length === 450)")
-    print(time.monotonic() - begin)
     assert bob.evaluate("texts('message')") == [f"m{i}" for i in range(450)]
 
 

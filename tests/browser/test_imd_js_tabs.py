@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from playwright.sync_api import Error, Page
+from playwright.sync_api import Error
 
 from tests.browser.conftest import Complaints
 from tests.browser.pages import befriend, load_client
@@ -15,8 +15,13 @@ INSECURE = """
 Object.defineProperty(Navigator.prototype, "locks", { value: undefined });
 Object.defineProperty(Crypto.prototype, "randomUUID", { value: undefined });
 """
-#: The leader commits, but nothing it sends leaves the page.
-MUTE = "WebSocket.prototype.send = () => {}"
+#: The leader commits, but nothing it sends leaves the page: ``unsent`` has it.
+MUTE = """() => {
+  globalThis.unsent = "";
+  WebSocket.prototype.send = (data) => void (unsent += data);
+}"""
+#: A leader without locks is taken for dead soon, or not even if it is held up for long.
+SOON, NEVER = {"beat": 0.2, "lease": 1}, {"beat": 0.2, "lease": 600}
 READY = "until(() => client.state === 'ready')"
 SEND = "([conv, text]) => client.send(conv, text)"
 
@@ -24,39 +29,52 @@ SEND = "([conv, text]) => client.send(conv, text)"
 class Pair:
     """A user with two tabs, of which the first holds the connection, and a friend."""
 
-    def __init__(self, people: People, script: str | None = None) -> None:
+    def __init__(
+        self, people: People, script: str | None = None, timings: dict[str, float] = SOON
+    ) -> None:
         context = people.context(script)
-        quick = {"beat": 0.2, "lease": 1}
-        self.leader = people.new(context, timings=quick)
+        self.leader = people.new(context, timings=timings)
         self.friend = people.new()
         self.conv = befriend(self.leader, self.friend)
         self.sockets: list[str] = []
         self.other = context.new_page()
         self.other.on("websocket", lambda socket: self.sockets.append(socket.url))
         self.other.goto(self.leader.url)
-        load_client(self.other, timings=quick)
+        load_client(self.other, timings=timings)
         self.other.evaluate(READY)
+
+    def received(self) -> list[str]:
+        """The texts that the friend has got, all of them: a last one comes after them."""
+        self.other.evaluate(SEND, [self.conv, "the end"])
+        self.friend.evaluate("until(() => texts('message').includes('the end'))")
+        *found, end = self.friend.evaluate(
+            "seen.filter(([n, d]) => n === 'message' && !d.message.mine)"
+            ".map(([, d]) => d.message.body.text)"
+        )
+        assert end == "the end"
+        return found
 
 
 @pytest.fixture(params=["locks", "lease"])
-def pair(request: pytest.FixtureRequest, people: People) -> Pair:
+def script(request: pytest.FixtureRequest) -> str | None:
     """With Web Locks, and without."""
-    return Pair(people, INSECURE if request.param == "lease" else None)
+    return INSECURE if request.param == "lease" else None
 
 
-def arrived(page: Page, count: int) -> list[str]:
-    """The texts that a page has received, once there are so many."""
-    page.evaluate(f"until(() => texts('message').length >= {count})")
-    page.wait_for_timeout(100)
-    found: list[str] = page.evaluate(
-        "seen.filter(([n, d]) => n === 'message' && !d.message.mine)"
-        ".map(([, d]) => d.message.body.text)"
-    )
-    return found
+@pytest.fixture
+def pair(script: str | None, people: People) -> Pair:
+    """Of whom the other tab takes over soon."""
+    return Pair(people, script)
 
 
-def test_one_tab_connects_and_all_hear(pair: Pair) -> None:
-    assert pair.sockets == []
+@pytest.fixture
+def lasting(script: str | None, people: People) -> Pair:
+    """Of whom the first tab leads as long as it lives."""
+    return Pair(people, script, NEVER)
+
+
+def test_one_tab_connects_and_all_hear(lasting: Pair) -> None:
+    pair = lasting
     pair.other.evaluate(SEND, [pair.conv, "from the other"])
     pair.friend.evaluate(SEND, [pair.conv, "answer"])
     for page in (pair.leader, pair.other):
@@ -69,6 +87,7 @@ def test_one_tab_connects_and_all_hear(pair: Pair) -> None:
     assert [friend["state"] for friend in friends] == ["accepted"]
     pair.other.evaluate("conv => client.read(conv, 2)", pair.conv)
     pair.friend.evaluate("until(() => seen.some(([n, d]) => n === 'receipt' && d.read === 2))")
+    assert pair.sockets == []
 
 
 def test_two_tabs_that_send_at_once_keep_their_order_and_lose_nothing(pair: Pair) -> None:
@@ -78,7 +97,9 @@ def test_two_tabs_that_send_at_once_keep_their_order_and_lose_nothing(pair: Pair
     }"""
     pair.leader.evaluate(start, [pair.conv, "a"])
     pair.other.evaluate(start, [pair.conv, "b"])
-    texts = arrived(pair.friend, 80)
+    for page in (pair.leader, pair.other):
+        page.evaluate("sending.then(() => 0)")
+    texts = pair.received()
     assert len(texts) == 80
     for name in "ab":
         assert [t for t in texts if t[0] == name] == [f"{name}{i}" for i in range(40)]
@@ -90,7 +111,7 @@ def test_another_tab_takes_over_when_the_leader_is_closed(pair: Pair) -> None:
     pair.other.evaluate(SEND, [pair.conv, "still here"])
     pair.other.evaluate("until(() => texts('sent').includes('still here'))")
     pair.other.evaluate("until(() => texts('message').includes('meanwhile'))")
-    assert arrived(pair.friend, 1) == ["still here"]
+    assert pair.received() == ["still here"]
     assert len(pair.sockets) == 1
 
 
@@ -100,7 +121,7 @@ def test_what_a_leader_committed_but_never_sent_is_sent_by_the_next(pair: Pair) 
         pair.leader.evaluate(SEND, [pair.conv, f"a{i}"])
         pair.other.evaluate(SEND, [pair.conv, f"b{i}"])
     pair.leader.close()
-    assert arrived(pair.friend, 6) == ["a0", "b0", "a1", "b1", "a2", "b2"]
+    assert pair.received() == ["a0", "b0", "a1", "b1", "a2", "b2"]
 
 
 def test_a_leader_whose_process_dies_is_replaced(pair: Pair, complaints: Complaints) -> None:
@@ -108,7 +129,7 @@ def test_a_leader_whose_process_dies_is_replaced(pair: Pair, complaints: Complai
     pair.leader.evaluate(SEND, [pair.conv, "last words"])
     with pair.leader.expect_event("crash"), pytest.raises(Error):
         pair.leader.goto("chrome://crash")
-    assert arrived(pair.friend, 1) == ["last words"]
+    assert pair.received() == ["last words"]
 
 
 def test_a_page_in_the_back_forward_cache_lets_another_lead_and_comes_back(pair: Pair) -> None:
@@ -136,7 +157,7 @@ def test_a_question_to_a_leader_that_dies_is_answered_by_the_next_or_refused(pai
         }""",
         pair.conv,
     )
-    pair.other.wait_for_timeout(200)
+    pair.leader.evaluate("until(() => unsent.includes('account.get'))")
     pair.leader.close()
     assert pair.other.evaluate("read") == "no error"
     assert pair.other.evaluate("call") == "offline"
@@ -167,6 +188,6 @@ def test_a_frozen_leader_that_wakes_up_spoils_nothing(people: People, server: Se
     )
     pair.leader.evaluate(SEND, [pair.conv, "awake"])
     pair.other.evaluate("until(() => texts('sent').includes('awake'))")
-    pair.leader.evaluate(READY)
-    assert arrived(pair.friend, 2) == ["I lead now", "awake"]
-    assert pair.other.evaluate("client.state") == "ready"
+    for page in (pair.leader, pair.other):
+        page.evaluate(READY)
+    assert pair.received() == ["I lead now", "awake"]

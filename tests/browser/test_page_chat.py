@@ -67,9 +67,7 @@ def test_a_killed_server_loses_nothing_that_was_written(
     bob.write("also here")
     server.start()
     for person in (alice, bob):
-        again = person.button("Try now")
-        if again.is_visible():
-            again.click()
+        person.try_now()
     alice.sees("meanwhile 2", "read")
     alice.sees("also here", "received")
     bob.sees("meanwhile 1", "received")

@@ -78,6 +78,7 @@ def test_enter_sends_and_shift_makes_a_line(visitors: Visitors) -> None:
 def test_a_long_text_is_folded(visitors: Visitors) -> None:
     alice, _ = visitors.pair()
     alice.write("\n".join(f"line {i}" for i in range(200)))
+    alice.sees("line 199", "read")
     high = "() => document.querySelector('.row .text')?.getBoundingClientRect().height"
     alice.page.wait_for_function(f"({high})() < 300")
     alice.button("Show all").click()

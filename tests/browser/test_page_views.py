@@ -10,13 +10,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.conftest import Complaints
+from tests.browser.conftest import PATIENCE, Complaints
 from tests.browser.pictures import png
 from tests.browser.served import Served
-from tests.browser.visitors import Visitor, Visitors
+from tests.browser.visitors import Visitor, Visitors, at_rest, check_access
 from tests.process import ROOT
 
 SHOTS = ROOT / "docs" / "screenshots"
@@ -47,6 +46,7 @@ def stage(browser: Browser, server: Served) -> Iterator[tuple[Visitor, Visitor]]
 
     def new_context(**options: Any) -> BrowserContext:
         made.append(browser.new_context(**options))
+        made[-1].set_default_timeout(PATIENCE)
         return made[-1]
 
     visitors = Visitors(server, new_context)
@@ -96,7 +96,6 @@ def conversation(page: Page) -> None:
     """Messages."""
     page.get_by_role("link", name="bob").click()
     expect(page.locator(".row")).to_have_count(len(TALK))
-    page.wait_for_timeout(100)
 
 
 def files(page: Page) -> None:
@@ -104,10 +103,9 @@ def files(page: Page) -> None:
     page.keyboard.press("Escape")
     page.get_by_role("link", name="dan").click()
     expect(page.locator(".row")).to_have_count(5)
-    expect(page.locator(".picture img")).to_be_visible()
-    shown = "() => document.querySelector('.picture img').naturalWidth > 0"
-    page.wait_for_function(shown)
-    page.wait_for_timeout(100)
+    picture = page.locator(".picture img")
+    expect(picture).to_be_visible()
+    expect(picture).not_to_have_js_property("naturalWidth", 0)
 
 
 def people(page: Page) -> None:
@@ -130,10 +128,7 @@ INSIDE: list[Callable[[Page], None]] = [conversations, conversation, files, peop
 
 def check(page: Page, name: str) -> None:
     """Nobody is shut out, nothing is cut off; and a picture of it, if one was asked for."""
-    # An animation is no state to judge.
-    page.evaluate("Promise.all(document.getAnimations().map(each => each.finished)).then(() => 0)")
-    results = Axe().run(page)
-    assert results.violations_count == 0, results.generate_report()
+    check_access(page)
     wide = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(wide)
     if os.environ.get("IMD_TEST_SCREENSHOTS"):
@@ -182,6 +177,7 @@ def test_nothing_is_cut_off_on_narrow_or_zoomed_pages(
     visitor.login()
     for view in INSIDE:
         view(visitor.page)
+        at_rest(visitor.page)
         wide = (
             "() => [...document.querySelectorAll('#app, .scroller, dialog, dialog *, header *')]"
             ".filter(one => one.getClientRects().length && !one.closest('.spoken'))"

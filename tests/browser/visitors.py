@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import BrowserContext, Locator, Page, expect
 
 from tests.browser.served import Served
@@ -121,6 +122,15 @@ class Visitor:
         self.page = self.context.new_page()
         self.page.goto(address)
 
+    def try_now(self) -> None:
+        """Do not wait for the next attempt to connect, unless it was made meanwhile: in one turn
+        of the page, since the button goes when it succeeds.
+        """
+        self.page.evaluate(
+            "() => [...document.querySelectorAll('.banner button')]"
+            ".find((button) => button.textContent === 'Try now')?.click()"
+        )
+
     @property
     def field(self) -> Locator:
         """Where a message is written."""
@@ -148,6 +158,18 @@ class Visitor:
     def texts(self) -> list[str]:
         """All messages that are shown."""
         return self.page.locator(".row .text").all_text_contents()
+
+
+def at_rest(page: Page) -> None:
+    """Nothing moves any more: while it does, the page is in no state to be judged."""
+    page.wait_for_function("() => document.getAnimations().length === 0")
+
+
+def check_access(page: Page) -> None:
+    """Nobody is shut out: axe finds nothing."""
+    at_rest(page)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
 
 
 class Visitors:
