@@ -76,6 +76,21 @@ def test_a_killed_server_loses_nothing_that_was_written(
     assert len(bob.texts()) == 4
 
 
+def test_a_message_that_waited_is_not_drawn_anew_when_it_is_sent(
+    visitors: Visitors, server: Served, complaints: Complaints
+) -> None:
+    complaints.expected += NO_CONNECTION
+    alice, _ = visitors.pair()
+    server.kill()
+    alice.write("one", "two")
+    alice.sees("two", "pending")
+    rows = alice.page.locator(".row").element_handles()
+    server.start()
+    alice.try_now()
+    alice.sees("two", "sent")
+    assert [row.evaluate("row => row.isConnected") for row in rows] == [True, True]
+
+
 def test_what_was_written_offline_survives_a_reload(visitors: Visitors) -> None:
     alice, bob = visitors.pair()
     alice.cut_off()

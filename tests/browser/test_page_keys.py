@@ -63,6 +63,35 @@ def test_the_list_and_the_shortcuts(visitors: Visitors) -> None:
     expect(page.get_by_text("Nobody by that name here")).to_be_visible()
 
 
+def test_a_conversation_that_rises_leaves_the_others_in_their_places(visitors: Visitors) -> None:
+    alice = visitors.come().enter()
+    first, second, _ = with_friends(visitors, alice, 3)
+    links = alice.page.locator(".conversations a")
+    expect(links.nth(2)).to_contain_text(first.name)
+    alice.page.evaluate(
+        """() => {
+          globalThis.moved = [];
+          const name = (item) => item.querySelector(".name").textContent;
+          new MutationObserver((changes) => {
+            for (const { removedNodes } of changes) moved.push(...[...removedNodes].map(name));
+          }).observe(document.querySelector(".conversations"), { childList: true });
+        }"""
+    )
+    second.write("I first")
+    expect(links.nth(0)).to_contain_text(second.name)
+    assert alice.page.evaluate("moved") == [second.name]
+
+
+def test_friends_who_stay_as_they_are_are_not_drawn_anew(visitors: Visitors) -> None:
+    alice, bob = visitors.pair()
+    carol = visitors.come().enter()
+    alice.page.get_by_role("button", name="People").click()
+    remove = alice.button(f"Remove: {bob.name}").element_handle()
+    carol.act("ask", alice.name)
+    alice.button(f"Accept: {carol.name}").wait_for()
+    assert remove.evaluate("button => button.isConnected")
+
+
 def test_enter_sends_and_shift_makes_a_line(visitors: Visitors) -> None:
     alice, bob = visitors.pair()
     alice.field.fill("")

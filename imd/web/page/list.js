@@ -69,7 +69,12 @@ export class List {
   /** Rows change places; the one with the focus keeps it. @param {HTMLElement[]} rows */
   #replace(rows) {
     const focused = document.activeElement;
-    this.#list.replaceChildren(...rows);
+    for (const row of [...this.#list.children]) if (!rows.includes(row)) row.remove();
+    // The others stay as they are: one of them may be pressed at this moment.
+    rows.forEach((row, i) => {
+      const there = this.#list.children[i] ?? null;
+      if (row !== there) this.#list.insertBefore(row, there);
+    });
     if (focused instanceof HTMLElement && this.#list.contains(focused)) focused.focus();
   }
 

@@ -22,15 +22,19 @@ const STATES = /** @type {(keyof typeof ACTIONS)[]} */ (Object.keys(ACTIONS));
 export function people(client, open) {
   const asking = h("div", { class: "groups asking" });
   const lists = h("div", { class: "groups" });
+  const none = h("p", { class: "hint", hidden: true }, t("people.none"));
   const said = h("p", { class: "said error", role: "alert" });
-  const box = dialog(t("people.title"), said, asking, adding(client), lists);
-  const redraw = async () => {
-    const all = await client.friends.list();
+  const box = dialog(t("people.title"), said, asking, adding(client), lists, none);
+  /** @param {Friend[]} all */
+  const draw = (all) => {
     const asks = (/** @type {Friend} */ { state }) => state === "pending";
-    fill(asking, ...groups(all.filter(asks), act));
-    fill(lists, ...groups(all.filter((friend) => !asks(friend)), act));
-    if (!all.length) fill(lists, h("p", { class: "hint" }, t("people.none")));
+    show(asking, all.filter(asks), act);
+    show(lists, all.filter((friend) => !asks(friend)), act);
+    none.hidden = all.length > 0;
   };
+  const wrong = (/** @type {any} */ error) => (said.textContent = explain(error));
+  const redraw = latest(() => client.friends.list(), draw);
+  const changed = () => void redraw().catch(wrong);
   /** @param {string} action @param {Friend} friend */
   const act = async (action, friend) => {
     said.textContent = "";
@@ -40,15 +44,41 @@ export function people(client, open) {
         box.close();
       } else await carryOut(client, action, friend);
     } catch (error) {
-      said.textContent = explain(error);
+      wrong(error);
     }
-    await redraw();
+    changed();
   };
-  const changed = () => void redraw();
   client.addEventListener("friends", changed);
   box.addEventListener("close", () => client.removeEventListener("friends", changed));
-  void redraw();
+  changed();
   return box;
+}
+
+/** Asks, and draws what is answered, unless a later answer was drawn already.
+ * @template T @param {() => Promise<T>} ask @param {(answer: T) => void} draw */
+function latest(ask, draw) {
+  let asked = 0;
+  let drawn = 0;
+  return async () => {
+    const mine = ++asked;
+    const answer = await ask();
+    if (mine < drawn) return;
+    drawn = mine;
+    draw(answer);
+  };
+}
+
+/** @type {WeakMap<Element, string>} */
+const SHOWN = new WeakMap();
+
+/** Show friends.  As long as they are the same, whoever presses a button there finds it.
+ * @param {HTMLElement} element @param {Friend[]} friends
+ * @param {(action: string, friend: Friend) => Promise<void>} act */
+function show(element, friends, act) {
+  const now = JSON.stringify(friends);
+  if (SHOWN.get(element) === now) return;
+  SHOWN.set(element, now);
+  fill(element, ...groups(friends, act));
 }
 
 /** @param {Client} client */

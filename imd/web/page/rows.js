@@ -72,14 +72,28 @@ export class Rows {
    * @returns {boolean} whether it is new here */
   put(message) {
     const known = this.#known.get(keyOf(message));
-    if (known && order(known.message) === order(message)) {
-      known.update(message);
-      return false;
-    }
-    if (known) this.#take(known);
-    known?.update(message);
-    this.#insert(known ?? this.#row(message));
+    if (!known) this.#insert(this.#row(message));
+    else if (order(known.message) === order(message)) known.update(message);
+    else this.#place(known, message);
     return !known;
+  }
+
+  /** A row gets its number.  It mostly stays where it is, and is not drawn anew then: somebody
+   * may be pressing what is in it. @param {Row} row @param {Message} message */
+  #place(row, message) {
+    const at = this.#rows.lastIndexOf(row);
+    const [before, after] = [this.#rows[at - 1], this.#rows[at + 1]];
+    const stays =
+      (!before || order(before.message) <= order(message)) &&
+      (!after || order(after.message) > order(message));
+    if (!stays) this.#take(row);
+    row.update(message);
+    if (!stays) {
+      this.#insert(row);
+      return;
+    }
+    this.#dress(row, before);
+    if (after) this.#dress(after, row);
   }
 
   /** @param {Row} row */
