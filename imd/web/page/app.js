@@ -56,6 +56,9 @@ export class App {
   /** @type {Banner | null} */
   #banner = null;
   #waiting = false;
+  /** How often was asked for what is shown, and which of the answers is shown. */
+  #asked = 0;
+  #found = 0;
   #revoked = false;
 
   /** Draw everything anew: somebody came or went, or another language was chosen. */
@@ -138,12 +141,18 @@ export class App {
 
   async #refresh() {
     const client = this.#client;
-    if (!this.#list || !client.account) return;
-    [this.#conversations, this.#friends] = await Promise.all([
+    const list = this.#list;
+    if (!list || !client.account) return;
+    const asked = ++this.#asked;
+    const found = await Promise.all([
       client.conversations(),
       client.friends.list().catch(() => this.#friends),
     ]);
-    this.#list?.update(this.#conversations, this.#thread?.conv ?? null);
+    // Somebody else may be here by now, or something newer.
+    if (list !== this.#list || asked < this.#found) return;
+    this.#found = asked;
+    [this.#conversations, this.#friends] = found;
+    list.update(this.#conversations, this.#thread?.conv ?? null);
     this.#count();
     this.#befriended();
     if (!this.#thread) void this.#route();

@@ -104,7 +104,9 @@ export class Composer {
     this.#changed();
     try {
       await this.#send(text);
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
+      // Nobody is in any more, and whoever comes next shall not find it.
+      if (error?.code === "unauthorized") return;
       if (!this.field.value) this.field.value = text;
       this.#changed();
       this.refuse(explain(error));

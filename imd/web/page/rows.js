@@ -52,13 +52,13 @@ export class Rows {
   /** Messages before all others. @param {Message[]} items ascending */
   prepend(items) {
     const older = items.filter((one) => one.seq !== null && order(one) < (this.oldest ?? Infinity));
-    const rows = older.map((message) => this.#row(message));
+    const rows = older.map((message) => this.#row(this.#brought(message)));
     const next = this.#rows[0];
     this.#rows.unshift(...rows);
     rows.forEach((row, i) => this.#dress(row, rows[i - 1]));
     if (next) this.#dress(next, rows.at(-1));
     this.#blocks.prepend(rows);
-    for (const item of items) if (!this.#known.has(keyOf(item))) this.put(item);
+    for (const item of items) if (!this.#known.has(keyOf(item))) this.put(this.#brought(item));
   }
 
   /** @param {Message} message @returns {Row} */
@@ -127,8 +127,22 @@ export class Rows {
     this.#known.get(`${from}/${id}`)?.advance(sent, size);
   }
 
+  /** What was told of mine, perhaps while they were being read. */
+  #delivered = 0;
+  #seenUpTo = 0;
+
+  /** A message as it is by now. @param {Message} message */
+  #brought(message) {
+    const { mine, seq } = message;
+    if (!mine || seq === null || seq > this.#delivered) return message;
+    const state = seq <= this.#seenUpTo || message.state === "read" ? "read" : "delivered";
+    return { ...message, state };
+  }
+
   /** How far mine have come. @param {number} delivered @param {number} read */
   receipt(delivered, read) {
+    this.#delivered = Math.max(this.#delivered, delivered);
+    this.#seenUpTo = Math.max(this.#seenUpTo, read);
     for (let i = this.#rows.length - 1; i >= 0; i--) {
       const { message } = this.#rows[i];
       if (!message.mine || message.seq === null || message.seq > delivered) continue;

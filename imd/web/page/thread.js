@@ -167,10 +167,12 @@ export class Thread {
   async #open() {
     this.#watch?.disconnect();
     this.#rows.close();
-    this.#rows = this.#fresh(this.#conversation.unread ? this.#conversation.read : Infinity);
-    fill(this.#blocks, this.#rows.element);
+    const rows = this.#fresh(this.#conversation.unread ? this.#conversation.read : Infinity);
+    this.#rows = rows;
+    fill(this.#blocks, rows.element);
     await this.#older(true);
-    this.#rows.sealed = true;
+    if (this.#gone(rows)) return;
+    rows.sealed = true;
     this.#toEnd();
     this.#watch = new IntersectionObserver(
       (entries) => entries.at(-1)?.isIntersecting && void this.#older(),
@@ -191,27 +193,33 @@ export class Thread {
 
   /** Load what is before the oldest message here. */
   async #older(first = false) {
-    if (this.#loading || (!first && !this.#more)) return;
+    if (!first && (this.#loading || !this.#more)) return;
     const rows = this.#rows;
     this.#loading = true;
     fill(this.#top, h("p", { class: "hint" }, t("thread.older")));
     try {
       const before = first ? undefined : (rows.oldest ?? undefined);
       const { items, more } = await this.#client.history(this.conv, { before, limit: PAGE });
+      if (this.#gone(rows)) return;
       this.#more = more && items.some(({ seq }) => seq !== null);
       rows.prepend(items);
       this.#beginning();
     } catch {
-      this.#failed(first);
+      if (!this.#gone(rows)) this.#failed(first);
     } finally {
-      this.#loading = false;
+      if (rows === this.#rows) this.#loading = false;
     }
     this.#again();
   }
 
+  /** The view was closed, or shows others. @param {Rows} rows */
+  #gone(rows) {
+    return rows !== this.#rows || this.#listening.signal.aborted;
+  }
+
   /** The top may still be near: an observer tells changes only. */
   #again() {
-    if (!this.#watch || !this.#more) return;
+    if (!this.#watch || !this.#more || this.#loading) return;
     this.#watch.unobserve(this.#top);
     this.#watch.observe(this.#top);
   }
