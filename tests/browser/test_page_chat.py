@@ -165,6 +165,10 @@ def test_a_revoked_device_is_asked_to_log_in_and_goes_on(visitors: Visitors) -> 
     other.button("Settings").click()
     other.page.get_by_role("button", name="Log out Chrome on Linux").click()
     expect(alice.page.get_by_text("You were logged out.")).to_be_visible()
+    alice.page.get_by_label("Name", exact=True).fill(alice.name)
+    alice.page.get_by_label("Password", exact=True).fill("wrong")
+    alice.button("Log in").click()
+    expect(alice.page.get_by_text("Name or password is not right.")).to_be_visible()
     alice.login()
     alice.sees("still here", "received")
 

@@ -79,7 +79,9 @@ export class App {
 
   #state() {
     this.#banner?.update();
-    if (this.#isRevoked() !== this.#revoked) this.show();
+    const revoked = this.#isRevoked();
+    // Whoever logs in again keeps the form until that succeeds: it says what is wrong.
+    if (revoked !== this.#revoked && (revoked || this.#client.state === "ready")) this.show();
   }
 
   #outside() {
