@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Sequence
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,6 +29,7 @@ from zope.interface import implementer
 from imd.connector.connection import Connection
 from imd.connector.hub import Hub
 from imd.connector.site import Crowd
+from imd.connector.turnstile import Turnstile
 from imd.errors import Close
 from imd.limits import Limits
 from imd.wire import SUBPROTOCOL
@@ -35,6 +37,8 @@ from imd.wire import SUBPROTOCOL
 #: Seconds a peer has to answer a close, and to finish its handshake.
 CLOSE_SECONDS = 2
 HANDSHAKE_SECONDS = 5
+#: Handshakes that are answered in one turn of the reactor.
+UPGRADES = 8
 
 #: 16 bytes in base64.
 _KEY = re.compile(rb"[A-Za-z0-9+/]{22}==")
@@ -241,12 +245,13 @@ class WebSocketPort(WebSocketResource):
     """``/ws``: checks the handshake, then hands the transport to Autobahn.
 
     ``origins`` are the browser origins (``scheme://host[:port]``) that may connect beside
-    the one that the request's own Host names.
+    the one that the request's own Host names.  ``UPGRADES`` are made in a turn of the reactor.
     """
 
     def __init__(self, factory: ClientFactory, origins: Sequence[str] = ()) -> None:
         super().__init__(factory)  # type: ignore[no-untyped-call]
         self._origins = frozenset(origin.lower().rstrip("/") for origin in origins)
+        self._turnstile = Turnstile(factory.reactor, UPGRADES)
 
     def render(self, request: Any) -> Any:
         """Answer the upgrade, or say what is wrong with it."""
@@ -259,13 +264,20 @@ class WebSocketPort(WebSocketResource):
             for name, value in refused.headers:
                 request.setHeader(name, value)
             return f"{refused}\n".encode()
-        channel, transport = request.channel, request.channel.transport
-        channel.move(request.address)
+        request.channel.move(request.address)
+        self._turnstile.enter(partial(self._upgrade, request))
+        return NOT_DONE_YET
+
+    def _upgrade(self, request: Any) -> None:
+        channel = request.channel
+        if channel is None:
+            # Its client has gone while it waited.
+            return
+        transport = channel.transport
         super().render(request)  # type: ignore[no-untyped-call]
         protocol = getattr(transport, "wrappedProtocol", None) or transport.protocol
         if isinstance(protocol, ClientProtocol):
             protocol.counted = channel.release()
-        return NOT_DONE_YET
 
     def _check(self, request: Request) -> None:
         if request.method != b"GET":
