@@ -35,11 +35,11 @@ ENTERED = 15.0
 EXPELLED = 20.0
 #: So many times as long all of this may take on a machine that is busy.  Where a server has a
 #: defect on purpose it may never come, and nobody waits for it.
-PATIENCE = 6.0
+PATIENCE = 2.0
 #: Messages that are sent in one turn at most, if the clients are behind the plan.
 BURST = 20
 #: Pairs that become friends at once, and seconds until everybody has to have heard of it.
-MEETINGS, ACQUAINTED = 16, 180.0
+MEETINGS, ACQUAINTED = 16, 120.0
 #: Seconds in which a sweep may still find what was told in another way, and in which none may.
 LAST_SWEEP, QUIET = 5.5, 5.0
 #: Seconds between two looks into the database.

@@ -29,7 +29,7 @@ from tests.campaign.history import (
 
 #: Seconds after which a revoked device has to be out everywhere, and by which a client on a busy
 #: machine may be late to hear what was sent to it before.
-GONE, LATE = 5.0, 20.0
+GONE, LATE = 5.0, 5.0
 
 
 def acked_is_stored(book: Book) -> Iterator[str]:
