@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.logger import Logger
 
 from imd.errors import Close, Unavailable
@@ -48,6 +48,8 @@ class Online:
         self._renewed = renewed
         #: User status lacks some of our sessions, or may do so.
         self._doubtful = False
+        #: Sessions by user and device that have ended, and that user status may still have.
+        self._left: dict[tuple[int, int], int] = {}
         #: Renewals of the lease that succeeded, that failed, and that found it lost.
         self.renewals = self.missed = self.lost = 0
 
@@ -74,6 +76,7 @@ class Online:
             self.missed += 1
             return
         self.renewals += 1
+        await self._make_up()
         if self._doubtful:
             self._doubtful = False
             await self.verify()
@@ -141,5 +144,18 @@ class Online:
 
     async def _unregister(self, session: LiveSession) -> None:
         me = session.identity
-        with suppress(Unavailable):
-            await self._status.unregister(me.user.id, me.device, me.session)
+        await self._take_out(me.user.id, me.device, me.session)
+
+    async def _take_out(self, user: int, device: int, session: int) -> None:
+        try:
+            await self._status.unregister(user, device, session)
+        except Unavailable:
+            self._left[user, device] = session
+
+    async def _make_up(self) -> None:
+        """Take out those who left while user status was away."""
+        left, self._left = list(self._left.items()), {}
+        while left:
+            batch, left = left[:AT_ONCE], left[AT_ONCE:]
+            taking = [self._take_out(*who, session) for who, session in batch]
+            await gatherResults([Deferred.fromCoroutine(each) for each in taking])

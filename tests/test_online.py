@@ -137,6 +137,20 @@ class OnlineTests(SynchronousTestCase):
         self.world.do(self.online.leave(alice))
         self.assertEqual(self.registry.sessions(1), ())
 
+    def test_who_could_not_be_taken_out_is_taken_out_with_a_later_beat(self) -> None:
+        alice, bob = Listener(1), Listener(2)
+        self.enter(alice)
+        self.enter(bob)
+        self.status.fail("unregister", 2)
+        self.world.do(self.online.leave(alice))
+        self.assertEqual(self.entries(1), [Entry(1, 1, 1, "here")])
+        self.world.do(self.online.beat())
+        self.world.do(self.online.beat())
+        self.assertEqual((self.entries(1), self.entries(2)), ([], [Entry(2, 1, 1, "here")]))
+        self.assertEqual(self.status.count("unregister"), 3)
+        self.world.do(self.online.beat())
+        self.assertEqual(self.status.count("unregister"), 3)
+
     def test_who_could_not_be_entered_is_entered_with_the_next_beat(self) -> None:
         """Also while the lease lives on, which user status does not take from anybody."""
         self.status.fail("register")
