@@ -133,7 +133,11 @@ async def test_routes_that_are_cached_are_caught(engines: Engines) -> None:
     # One device of a user, which comes back on the other connector half of the time.
     only = ("drop-device",)
     sizes = Sizes(10, 1, 500, 12.0, every=0.2, peace=0.0, careful=0, only=only, quiet=True)
-    assert 19 in await oracles(sizes, engines, "cache-routes")
+    for seed in ("7", "8", "9", "10", "11", "12"):
+        # Whether somebody is away when a message comes is up to the machine too.
+        if 19 in await oracles(sizes, engines, "cache-routes", seed=seed):
+            return
+    raise AssertionError("19 was violated by no seed")
 
 
 async def test_a_device_that_is_not_thrown_out_is_caught(engines: Engines) -> None:

@@ -410,8 +410,14 @@ class BoundsTests(CheckerTestCase):
 
     def test_repairs_while_everything_is_well(self) -> None:
         self.found.calm = True
+        events = self.of("bob-2")
+        # What the device knows already is none.
+        put(events, h.Told(55.0, 7, 3, True))
         self.assertEqual(check(self.found), [])
-        put(self.of("bob-2"), h.Told(55.0, 7, 3, True))
+        seen = next(
+            n for n, each in enumerate(events) if isinstance(each, h.Seen) and each.seq == 3
+        )
+        events.insert(seen, h.Told(30.1, 7, 3, True))
         self.assert_caught(19)
 
     def test_a_queue_that_grows_is_seen_from_within(self) -> None:

@@ -20,6 +20,22 @@ MUTE = """() => {
   globalThis.unsent = "";
   WebSocket.prototype.send = (data) => void (unsent += data);
 }"""
+#: Lets ``freeze`` stop a page between two transactions: an open one would stop all other tabs, and
+#: browsers do not freeze a page that has one.
+FREEZE = """
+let open = 0;
+const begin = IDBDatabase.prototype.transaction;
+IDBDatabase.prototype.transaction = function (...args) {
+  const transaction = begin.apply(this, args);
+  open += 1;
+  for (const end of ["complete", "abort"]) transaction.addEventListener(end, () => (open -= 1));
+  return transaction;
+};
+globalThis.freeze = () => {
+  if (open) setTimeout(freeze, 1);
+  else debugger;
+};
+"""
 #: A leader without locks is taken for dead soon, or not even if it is held up for long.
 SOON, NEVER = {"beat": 0.2, "lease": 1}, {"beat": 0.2, "lease": 600}
 READY = "until(() => client.state === 'ready')"
@@ -173,11 +189,14 @@ def test_a_login_in_one_tab_is_a_login_in_all(people: People) -> None:
 
 
 def test_a_frozen_leader_that_wakes_up_spoils_nothing(people: People, server: Served) -> None:
-    pair = Pair(people, INSECURE)
+    pair = Pair(people, INSECURE + FREEZE)
     # Its timers and what it hears stand still, as in a frozen page; the socket lives.
-    session = pair.leader.context.new_cdp_session(pair.leader)
+    session, frozen = pair.leader.context.new_cdp_session(pair.leader), []
+    session.on("Debugger.paused", lambda event: frozen.append(event))
     session.send("Debugger.enable")
-    session.send("Debugger.pause")
+    pair.leader.evaluate("() => void setTimeout(freeze)")
+    while not frozen:
+        pair.other.wait_for_timeout(10)
     pair.friend.evaluate(SEND, [pair.conv, "while frozen"])
     pair.other.evaluate("until(() => texts('message').includes('while frozen'))")
     pair.other.evaluate(SEND, [pair.conv, "I lead now"])
