@@ -122,11 +122,9 @@ class Admin:
             outcome = "failed"
             raise
         finally:
-            text, user = (
-                "admin {order} {user} from {origin}: {outcome}",
-                getattr(decoded, "user", ""),
-            )
-            self._log.info(text, order=order, user=ascii(user), origin=origin, outcome=outcome)
+            text = "admin {order} {user} from {origin}: {outcome}"
+            user = ascii(getattr(decoded, "user", ""))
+            self._log.info(text, order=order, user=user, origin=origin, outcome=outcome)
 
     async def _named(self, name: str) -> User:
         found = await self._storage.find_user(name.casefold())
