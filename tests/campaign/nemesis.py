@@ -41,7 +41,7 @@ class Nemesis:
         await gatherResults([Deferred.fromCoroutine(self._at(began, fault)) for fault in faults])
 
     async def _at(self, began: float, fault: Fault) -> None:
-        await sleep(reactor, began + fault.at - reactor.seconds())
+        await sleep(reactor, max(0.0, began + fault.at - reactor.seconds()))
         await _FAULTS[fault.kind](self, fault)
         self.done[fault.kind] += 1
 
