@@ -6,6 +6,7 @@ line in the log: who was meant, where it came from and how it ended, never a sec
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -21,7 +22,7 @@ from imd.errors import Code, Refusal
 from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
 from imd.logins import ERASED, is_external
-from imd.model import User
+from imd.model import Place, User
 from imd.orders import ORDERS, STREAMS
 from imd.records import Records
 
@@ -207,19 +208,27 @@ class Admin:
         user = await self._named(params.user)
         await self._storage.close_account(user.id)
         await self._evict(user.id)
-        messages, more = await self._some(self._storage.erase_messages, user.id, params.limit)
-        files = 0
+        files, limit = 0, math.inf if params.limit is None else params.limit
+        messages, more = await self._erase_messages(user.id, limit)
         if not more:
-            files, more = await self._some(self._storage.erase_files, user.id, params.limit)
+            files, more = await self._erase_files(user.id, limit)
         return orders.Erased(messages, files, more)
 
-    async def _some(
-        self, erase: Callable[[int, int], Awaitable[int]], user: int, limit: int | None
-    ) -> tuple[int, bool]:
+    async def _erase_messages(self, user: int, limit: float) -> tuple[int, bool]:
         """How many were erased, and whether there may be more."""
+        total, after = 0, Place(0, 0)
+        while total < limit:
+            done = await self._storage.erase_messages(user, after, BATCH)
+            if done is None:
+                return total, False
+            total, after = total + done.messages, done.last
+        return total, True
+
+    async def _erase_files(self, user: int, limit: float) -> tuple[int, bool]:
+        """As with messages."""
         total = 0
-        while limit is None or total < limit:
-            done = await erase(user, BATCH)
+        while total < limit:
+            done = await self._storage.erase_files(user, BATCH)
             if not done:
                 return total, False
             total += done

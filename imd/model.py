@@ -200,3 +200,17 @@ class Expired(Struct, frozen=True):
 
     conversation: int
     messages: int
+
+
+class Place(Struct, frozen=True):
+    """A message by where it is; places are in the order of conversations, then of seqs."""
+
+    conversation: int
+    seq: int
+
+
+class Erased(Struct, frozen=True):
+    """How many messages were erased, and the last of them."""
+
+    last: Place
+    messages: int

@@ -35,6 +35,8 @@ SEND_WITHIN = 7 * DAY
 TIDY_SECONDS = 600
 #: Files and blobs that a sweep takes at once.
 SWEEP = 100
+#: Blobs that one sweep may fail to delete.
+STUCK = 10
 
 _NO_FILE = "there is no such file, or it is not yours to upload"
 _OTHER_BYTES = "these are not the bytes that were declared; ask for a new slot"
@@ -65,6 +67,8 @@ class Uploads:
         self._intakes: dict[int, Intake] = {}
         self._places: Counter[int] = Counter()
         self._turns: Turns[int] = Turns()
+        #: The blob at which the last sweep gave up.
+        self._swept = 0
 
     async def slot(self, me: Identity, params: methods.NewFile) -> methods.Slot:
         """Declare a file.  Raises ``Refusal``: ``too_large``, ``limit``."""
@@ -184,9 +188,25 @@ class Uploads:
         bounds = {"incomplete": now - UPLOAD_WITHIN - GRACE, "unsent": now - SEND_WITHIN}
         while await self._storage.expire_files(**bounds, limit=SWEEP) == SWEEP:
             continue
-        while found := await self._storage.unused_blobs(SWEEP):
+        await self._delete_unused()
+
+    async def _delete_unused(self) -> None:
+        """What cannot be deleted does not keep the rest: a sweep that gave up is followed by one
+        that begins behind it.
+        """
+        failures: list[Unavailable] = []
+        while found := await self._storage.unused_blobs(self._swept, SWEEP):
             for blob in found:
-                await self._forget(blob)
+                self._swept = blob
+                try:
+                    await self._forget(blob)
+                except Unavailable as error:
+                    failures.append(Unavailable(f"blob {blob}: {error}"))
+                if len(failures) == STUCK:
+                    raise failures[0]
+        self._swept = 0
+        if failures:
+            raise failures[0]
 
     async def _forget(self, blob: int) -> None:
         await self._blobs.delete(blob)

@@ -19,7 +19,7 @@ from imd.filelinks import Reader
 from imd.files.directory import DirectoryBlobs
 from imd.limits import Limits
 from imd.model import File, Identity, User
-from imd.uploads import DAY, GRACE, SEND_WITHIN, TIDY_SECONDS, Uploads, tidying
+from imd.uploads import DAY, GRACE, SEND_WITHIN, STUCK, TIDY_SECONDS, Uploads, tidying
 from tests.application import WALL, Told
 from tests.inline import open_storage
 from tests.limited import limits
@@ -185,7 +185,7 @@ class UploadTests(Case):
         self.assertIs(self.refused(intake.finish()), Code.BAD_REQUEST)
         self.assertIsNone(self.progress(file))
         self.assertEqual(self.names, [])
-        self.assertEqual(self.do(self.storage.unused_blobs(9)), ())
+        self.assertEqual(self.do(self.storage.unused_blobs(0, 9)), ())
 
     def test_a53_equal_bytes_are_stored_once(self) -> None:
         first, second = self.upload(b"same"), self.upload(b"same", BOB)
@@ -311,6 +311,28 @@ class SweepTests(Case):
         self.now = WALL + SEND_WITHIN + 1
         self.do(self.uploads.sweep())
         self.assertEqual(self.names, [])
+
+    def test_bytes_that_nobody_can_delete_do_not_keep_the_others(self) -> None:
+        blobs = [self.upload(b"%d" % n).blob for n in range(STUCK + 2)]
+        self.now = WALL + SEND_WITHIN + 1
+        for path in self.directory.rglob("1*"):
+            if path.name != str(blobs[-1]):
+                path.unlink()
+                path.mkdir()
+        last = str(blobs[-1])
+        self.sweep_fails(f"blob {blobs[0]}: ")
+        self.assertEqual(self.names, [last])
+        self.sweep_fails(f"blob {blobs[-2]}: ")
+        self.assertEqual(self.names, [])
+        for path in self.directory.rglob("1*"):
+            path.rmdir()
+        for _ in range(2):
+            self.do(self.uploads.sweep())
+        self.assertEqual(self.do(self.storage.unused_blobs(0, 99)), ())
+
+    def sweep_fails(self, why: str) -> None:
+        failed = Deferred.fromCoroutine(self.uploads.sweep())
+        self.assertIn(why, str(self.failureResultOf(failed, Unavailable).value))
 
     def test_the_sweep_is_repeated_now_and_then(self) -> None:
         clock, swept = Clock(), []

@@ -12,6 +12,7 @@ from imd.model import (
     Cursor,
     CursorChange,
     Device,
+    Erased,
     Expired,
     File,
     Friend,
@@ -19,6 +20,7 @@ from imd.model import (
     History,
     Identity,
     NewMessage,
+    Place,
     User,
 )
 
@@ -242,8 +244,8 @@ class FileStorage(Protocol):
         before ``incomplete``, others before ``unsent``.  How many those were.
         """
 
-    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
-        """Some ids whose bytes no file needs any more, and none will."""
+    async def unused_blobs(self, after: int, limit: int) -> tuple[int, ...]:
+        """The first ids above ``after`` whose bytes no file needs any more, and none will."""
 
     async def forget_blob(self, blob: int) -> None:
         """The bytes of an unused blob are deleted."""
@@ -279,9 +281,9 @@ class ExpiryStorage(Protocol):
         its conversations are closed, its name stays taken.  Who has another friend list now.
         """
 
-    async def erase_messages(self, user: int, limit: int) -> int:
-        """Replace some messages of that user by ``erased`` ones of the same seq, time and id;
-        how many, 0 when none is left.
+    async def erase_messages(self, user: int, after: Place, limit: int) -> Erased | None:
+        """Replace the first messages of that user behind ``after`` by ``erased`` ones of the same
+        seq, time and id, as far as nobody else did so meanwhile.  None when none is left there.
         """
 
     async def erase_files(self, user: int, limit: int) -> int:

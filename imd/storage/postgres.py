@@ -18,6 +18,7 @@ from imd.interfaces.storage import AdvanceResult, AppendResult, FriendshipResult
 from imd.model import (
     Cursor,
     Device,
+    Erased,
     Expired,
     File,
     Friend,
@@ -25,6 +26,7 @@ from imd.model import (
     History,
     Identity,
     NewMessage,
+    Place,
     User,
 )
 from imd.storage import postgres_accounts as accounts
@@ -286,9 +288,9 @@ class PostgresStorage:
         """See ``FileStorage``."""
         return await self._transact(lambda db: files.expire_files(db, incomplete, unsent, limit))
 
-    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
+    async def unused_blobs(self, after: int, limit: int) -> tuple[int, ...]:
         """See ``FileStorage``."""
-        return await self._shared.run(lambda db: files.unused_blobs(db, limit))
+        return await self._shared.run(lambda db: files.unused_blobs(db, after, limit))
 
     async def forget_blob(self, blob: int) -> None:
         """See ``FileStorage``."""
@@ -318,9 +320,9 @@ class PostgresStorage:
         """See ``ExpiryStorage``."""
         return await self._transact(lambda db: expiry.close_account(db, user))
 
-    async def erase_messages(self, user: int, limit: int) -> int:
+    async def erase_messages(self, user: int, after: Place, limit: int) -> Erased | None:
         """See ``ExpiryStorage``."""
-        return await self._transact(lambda db: expiry.erase_messages(db, user, limit))
+        return await self._transact(lambda db: expiry.erase_messages(db, user, after, limit))
 
     async def erase_files(self, user: int, limit: int) -> int:
         """See ``ExpiryStorage``."""

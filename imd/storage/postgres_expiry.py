@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from imd.decoding import file_of
 from imd.logins import ERASED
-from imd.model import Expired
+from imd.model import Erased, Expired, Place
 from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, new_floor
 from imd.storage.postgres_accounts import tell
 from imd.storage.postgres_link import Connection
@@ -57,12 +57,15 @@ INSERT INTO feed (kind, conversation, last, low, high)
 SELECT 1, array_agg(id), array_agg(last), array_agg(low), array_agg(high)
 FROM closed HAVING count(*) > 0"""
 _SOME = """
-SELECT b.conversation FROM member AS b WHERE b.account = %s AND EXISTS (
+SELECT b.conversation FROM member AS b
+WHERE b.account = %(user)s AND b.conversation >= %(conversation)s AND EXISTS (
     SELECT FROM message AS m WHERE m.conversation = b.conversation AND m.sender = b.account
-    AND m.kind <> %s) ORDER BY b.conversation LIMIT 1"""
+    AND m.seq > CASE WHEN b.conversation = %(conversation)s THEN %(seq)s ELSE 0 END
+    AND m.kind <> %(kind)s)
+ORDER BY b.conversation LIMIT 1"""
 _WRITTEN = """
-SELECT seq, kind, body FROM message WHERE conversation = %s AND sender = %s AND kind <> %s
-ORDER BY seq LIMIT %s"""
+SELECT seq, kind, body FROM message
+WHERE conversation = %s AND seq > %s AND sender = %s AND kind <> %s ORDER BY seq LIMIT %s"""
 _BLANK = """
 UPDATE message SET kind = %s, body = %s WHERE conversation = %s AND seq = ANY (%s::bigint[])"""
 
@@ -142,18 +145,21 @@ async def close_account(db: Connection, user: int) -> tuple[int, ...]:
     return tuple(id for id in seen if id != user)
 
 
-async def erase_messages(db: Connection, user: int, limit: int) -> int:
+async def erase_messages(db: Connection, user: int, after: Place, limit: int) -> Erased | None:
     """See ``ExpiryStorage.erase_messages``.  Inside a transaction."""
-    some = await db.query(_SOME, (user, ERASED_KIND))
+    place = {"conversation": after.conversation, "seq": after.seq}
+    some = await db.query(_SOME, {"user": user, "kind": ERASED_KIND} | place)
     if not some:
-        return 0
+        return None
     ((conversation,),) = some
     await db.query(_LOCK, (conversation,))
-    rows = await db.query(_WRITTEN, (conversation, user, ERASED_KIND, limit))
+    above = after.seq if conversation == after.conversation else 0
+    rows = await db.query(_WRITTEN, (conversation, above, user, ERASED_KIND, limit))
     seqs = [seq for seq, _, _ in rows]
     await db.query(_BLANK, (ERASED_KIND, ERASED_BODY, conversation, seqs))
     await _detach(db, conversation, [bytes(body) for _, kind, body in rows if kind == "file"])
-    return len(rows)
+    # Another order may have been faster.
+    return Erased(Place(conversation, max(seqs, default=above)), len(rows))
 
 
 async def erase_files(db: Connection, user: int, limit: int) -> int:

@@ -122,9 +122,10 @@ async def fail_file(db: Connection, user: int, file: int) -> bool:
     return bool(gone)
 
 
-async def unused_blobs(db: Connection, limit: int) -> tuple[int, ...]:
+async def unused_blobs(db: Connection, after: int, limit: int) -> tuple[int, ...]:
     """See ``FileStorage.unused_blobs``."""
-    rows = await db.query("SELECT id FROM blob WHERE files = 0 ORDER BY id LIMIT %s", (limit,))
+    found = "SELECT id FROM blob WHERE files = 0 AND id > %s ORDER BY id LIMIT %s"
+    rows = await db.query(found, (after, limit))
     return tuple(id for (id,) in rows)
 
 

@@ -17,6 +17,7 @@ from imd.interfaces.storage import AdvanceResult, AppendResult, FriendshipResult
 from imd.model import (
     Cursor,
     Device,
+    Erased,
     Expired,
     File,
     Friend,
@@ -24,6 +25,7 @@ from imd.model import (
     History,
     Identity,
     NewMessage,
+    Place,
     User,
 )
 from imd.storage import sqlite_accounts as accounts
@@ -270,9 +272,9 @@ class SqliteStorage:
         """See ``FileStorage``."""
         return await self._writer.run(lambda db: files.expire_files(db, incomplete, unsent, limit))
 
-    async def unused_blobs(self, limit: int) -> tuple[int, ...]:
+    async def unused_blobs(self, after: int, limit: int) -> tuple[int, ...]:
         """See ``FileStorage``."""
-        return await self._reader.run(lambda db: files.unused_blobs(db, limit))
+        return await self._reader.run(lambda db: files.unused_blobs(db, after, limit))
 
     async def forget_blob(self, blob: int) -> None:
         """See ``FileStorage``."""
@@ -304,9 +306,9 @@ class SqliteStorage:
         """See ``ExpiryStorage``."""
         return await self._writer.run(lambda db: expiry.close_account(db, user))
 
-    async def erase_messages(self, user: int, limit: int) -> int:
+    async def erase_messages(self, user: int, after: Place, limit: int) -> Erased | None:
         """See ``ExpiryStorage``."""
-        return await self._writer.run(lambda db: expiry.erase_messages(db, user, limit))
+        return await self._writer.run(lambda db: expiry.erase_messages(db, user, after, limit))
 
     async def erase_files(self, user: int, limit: int) -> int:
         """See ``ExpiryStorage``."""

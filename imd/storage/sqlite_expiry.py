@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 
 from imd.decoding import file_of
 from imd.logins import ERASED
-from imd.model import Expired
+from imd.model import Erased, Expired, Place
 from imd.storage.decide import ERASED_BODY, ERASED_KIND, LOOKED_AT, new_floor
 from imd.storage.sqlite_messages import next_change
 
@@ -38,7 +38,9 @@ _UNUSED = "INSERT INTO blob (id, sha256, size, files) VALUES (?, ?, ?, 0)"
 _WRITTEN = """
 SELECT m.conversation, m.seq, m.kind, m.body FROM member AS b
 JOIN message AS m ON m.conversation = b.conversation AND m.sender = b.user
-WHERE b.user = ? AND m.kind <> ? LIMIT ?"""
+WHERE b.user = ?1 AND b.conversation >= ?2 AND m.kind <> ?4
+AND m.seq > CASE WHEN b.conversation = ?2 THEN ?3 ELSE 0 END
+ORDER BY b.conversation, m.seq LIMIT ?5"""
 _BLANK = "UPDATE message SET kind = ?, body = ? WHERE conversation = ? AND seq = ?"
 _SEEN = """
 UPDATE user SET roster = roster + 1 WHERE id IN (
@@ -119,16 +121,19 @@ def close_account(db: sqlite3.Connection, user: int) -> tuple[int, ...]:
     return tuple(id for (id,) in seen)
 
 
-def erase_messages(db: sqlite3.Connection, user: int, limit: int) -> int:
+def erase_messages(db: sqlite3.Connection, user: int, after: Place, limit: int) -> Erased | None:
     """See ``ExpiryStorage.erase_messages``."""
-    rows = db.execute(_WRITTEN, (user, ERASED_KIND, limit)).fetchall()
+    place = after.conversation, after.seq
+    rows = db.execute(_WRITTEN, (user, *place, ERASED_KIND, limit)).fetchall()
+    if not rows:
+        return None
     carried: dict[int, list[bytes]] = {}
     for conversation, seq, kind, body in rows:
         db.execute(_BLANK, (ERASED_KIND, ERASED_BODY, conversation, seq))
         carried.setdefault(conversation, []).extend([body] if kind == "file" else [])
     for conversation, bodies in carried.items():
         _detach(db, conversation, bodies)
-    return len(rows)
+    return Erased(Place(*rows[-1][:2]), len(rows))
 
 
 def erase_files(db: sqlite3.Connection, user: int, limit: int) -> int:

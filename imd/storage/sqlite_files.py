@@ -112,9 +112,10 @@ def fail_file(db: sqlite3.Connection, user: int, file: int) -> bool:
     return True
 
 
-def unused_blobs(db: sqlite3.Connection, limit: int) -> tuple[int, ...]:
+def unused_blobs(db: sqlite3.Connection, after: int, limit: int) -> tuple[int, ...]:
     """See ``FileStorage.unused_blobs``."""
-    rows = db.execute("SELECT id FROM blob WHERE files = 0 ORDER BY id LIMIT ?", (limit,))
+    found = "SELECT id FROM blob WHERE files = 0 AND id > ? ORDER BY id LIMIT ?"
+    rows = db.execute(found, (after, limit))
     return tuple(id for (id,) in rows)
 
 

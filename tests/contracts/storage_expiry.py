@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 from msgspec import structs
+from twisted.internet.defer import Deferred, gatherResults
 
 from imd.errors import Code
 from imd.interfaces.storage import Storage
-from imd.model import Cursor, Expired, NewMessage, Outcome
+from imd.model import Cursor, Erased, Expired, NewMessage, Outcome, Place
 from imd.storage import postgres_expiry, sqlite_expiry
 from tests.contracts.storage_parts import (
     ALICE,
@@ -129,10 +130,10 @@ class ExpiryOfMessagesContract:
         assert await expire(storage, NOW + 9, NOW + 9) == Expired(c, 1)
         assert await storage.readable_file(BOB, 10 + BOB, 77) is None
         assert await storage.readable_file(CAROL, 10 + CAROL, 77) is not None
-        assert await storage.unused_blobs(9) == ()
+        assert await storage.unused_blobs(0, 9) == ()
         assert await expire(storage, NOW + 9, NOW + 9, after=c) == Expired(d, 1)
         assert await storage.own_file(ALICE, 77) is None
-        assert await storage.unused_blobs(9) == (77,)
+        assert await storage.unused_blobs(0, 9) == (77,)
 
     async def test_files_go_by_their_own_age_and_messages_stay(self, storage: Storage) -> None:
         c = await pair(storage)
@@ -143,7 +144,7 @@ class ExpiryOfMessagesContract:
         assert await storage.expire_sent_files(before=NOW + 1, limit=9) == 1
         assert await storage.readable_file(BOB, 10 + BOB, 77) is None
         assert await storage.own_file(ALICE, 78) is not None
-        assert await storage.unused_blobs(9) == (77,)
+        assert await storage.unused_blobs(0, 9) == (77,)
         assert await seqs(storage, BOB, c) == (1, [1])
         assert await storage.expire_sent_files(before=NOW + 1, limit=9) == 0
 
@@ -160,8 +161,11 @@ class ErasureContract:
 
     async def erase(self, storage: Storage, user: int = ALICE, limit: int = 2) -> None:
         await storage.close_account(user)
-        while await storage.erase_messages(user, limit):
-            pass
+        after = Place(0, 0)
+        while done := await storage.erase_messages(user, after, limit):
+            assert (after.conversation, after.seq) < (done.last.conversation, done.last.seq)
+            assert 0 < done.messages <= limit
+            after = done.last
         while await storage.erase_files(user, limit):
             pass
 
@@ -180,6 +184,31 @@ class ErasureContract:
             assert new == structs.replace(old, **body)
         (head,) = (await storage.heads(BOB)).items
         assert (head.last, head.delivered, head.read) == (5, 5, 5)
+
+    async def test_only_what_is_behind_a_place_is_erased(self, storage: Storage) -> None:
+        first, second = await pair(storage), await join(storage, ALICE, CAROL, 8)
+        for c in first, second:
+            await append(storage, *texts(c, ALICE, range(1, 4)))
+        done = await storage.erase_messages(ALICE, Place(first, 2), 1)
+        assert done == Erased(Place(first, 3), 1)
+        rest = await storage.erase_messages(ALICE, done.last, 9)
+        assert rest == Erased(Place(second, 3), 3)
+        assert await storage.erase_messages(ALICE, rest.last, 9) is None
+        left = await storage.erase_messages(ALICE, Place(0, 0), 9)
+        assert left == Erased(Place(first, 2), 2)
+
+    async def test_two_orders_at_once_share_the_work(self, storage: Storage) -> None:
+        c = await pair(storage)
+        await append(storage, *texts(c, ALICE, range(1, 31)))
+
+        async def erased() -> int:
+            after, total = Place(0, 0), 0
+            while done := await storage.erase_messages(ALICE, after, 1):
+                after, total = done.last, total + done.messages
+            return total
+
+        both = await gatherResults([Deferred.fromCoroutine(erased()) for _ in range(2)])
+        assert sum(both) == 30
 
     async def test_the_account_is_shut_for_ever(self, storage: Storage) -> None:
         c = await pair(storage)
@@ -209,7 +238,7 @@ class ErasureContract:
         assert await storage.own_file(ALICE, 77) is None
         assert await storage.own_file(ALICE, 78) is None
         assert await storage.own_file(BOB, 79) is not None
-        assert await storage.unused_blobs(9) == (77, 78)
+        assert await storage.unused_blobs(0, 9) == (77, 78)
 
     async def test_who_wrote_nothing_is_erased_as_well(self, storage: Storage) -> None:
         await accounts(storage, ALICE, BOB)

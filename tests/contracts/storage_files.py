@@ -91,7 +91,7 @@ class FilesContract:
         await storage.add_file(file(51, BOB, size=4), quota)
         assert await storage.expire_files(incomplete=NOW + 1, unsent=0, limit=9) == 2
         await refused(Code.LIMIT, storage.add_file(file(52, BOB, size=5), quota))
-        for blob in await storage.unused_blobs(9):
+        for blob in await storage.unused_blobs(0, 9):
             await storage.forget_blob(blob)
         await storage.add_file(file(52, BOB, size=10), quota)
 
@@ -114,7 +114,7 @@ class FilesContract:
         assert await storage.complete_file(ALICE, 50, "image/png") == wanted
         assert await storage.complete_file(ALICE, 50, "") == wanted
         assert await storage.own_file(ALICE, 50) == wanted
-        assert await storage.unused_blobs(9) == ()
+        assert await storage.unused_blobs(0, 9) == ()
 
     async def test_file_that_failed_is_gone_unless_it_is_complete(self, storage: Storage) -> None:
         await accounts(storage, ALICE, BOB)
@@ -132,7 +132,7 @@ class FilesContract:
         ]
         assert await storage.own_file(ALICE, 50)
         assert await storage.own_file(ALICE, 51) is None
-        assert await storage.unused_blobs(9) == (51,)
+        assert await storage.unused_blobs(0, 9) == (51,)
 
     async def test_members_of_an_open_conversation_that_holds_it_read_it(
         self, storage: Storage
@@ -211,12 +211,13 @@ class SharingContract:
             found = await storage.complete_file(owner, id, "")
             assert found is not None
             assert found.blob == 50
-        assert await storage.unused_blobs(1) == (51,)
-        assert await storage.unused_blobs(9) == (51, 52)
+        assert await storage.unused_blobs(0, 1) == (51,)
+        assert await storage.unused_blobs(0, 9) == (51, 52)
+        assert await storage.unused_blobs(51, 9) == (52,)
         await storage.forget_blob(51)
         await storage.forget_blob(51)
         await storage.forget_blob(50)
-        assert await storage.unused_blobs(9) == (52,)
+        assert await storage.unused_blobs(0, 9) == (52,)
 
     async def test_a53_bytes_stay_while_one_file_needs_them(self, storage: Storage) -> None:
         await accounts(storage, ALICE)
@@ -225,12 +226,12 @@ class SharingContract:
             await storage.complete_file(ALICE, id, "")
         await storage.forget_blob(51)
         assert await storage.expire_files(incomplete=0, unsent=NOW + 1, limit=9) == 1
-        assert await storage.unused_blobs(9) == ()
+        assert await storage.unused_blobs(0, 9) == ()
         found = await storage.own_file(ALICE, 51)
         assert found is not None
         assert found.blob == 50
         assert await storage.expire_files(incomplete=0, unsent=NOW + 6, limit=9) == 1
-        assert await storage.unused_blobs(9) == (50,)
+        assert await storage.unused_blobs(0, 9) == (50,)
 
     async def test_bytes_that_are_to_be_deleted_are_not_shared(self, storage: Storage) -> None:
         await accounts(storage, ALICE)
@@ -241,7 +242,7 @@ class SharingContract:
         found = await storage.complete_file(ALICE, 51, "")
         assert found is not None
         assert found.blob == 51
-        assert await storage.unused_blobs(9) == (50,)
+        assert await storage.unused_blobs(0, 9) == (50,)
 
     async def test_equal_bytes_completed_at_the_same_time_are_shared(
         self, storage: Storage
@@ -252,7 +253,7 @@ class SharingContract:
             await storage.add_file(file(id, bytes_=9), NO_QUOTA)
         found = await together(*(storage.complete_file(ALICE, id, "") for id in ids))
         (blob,) = {each.blob for each in found if each is not None}
-        assert await storage.unused_blobs(99) == tuple(id for id in ids if id != blob)
+        assert await storage.unused_blobs(0, 99) == tuple(id for id in ids if id != blob)
 
 
 class ExpiryContract:
@@ -267,7 +268,7 @@ class ExpiryContract:
         assert await storage.expire_files(incomplete=NOW, unsent=0, limit=1) == 1
         assert await storage.expire_files(incomplete=NOW, unsent=0, limit=9) == 1
         assert await storage.expire_files(incomplete=NOW, unsent=0, limit=9) == 0
-        assert await storage.unused_blobs(9) == (50, 51)
+        assert await storage.unused_blobs(0, 9) == (50, 51)
         assert await storage.own_file(ALICE, 50) is None
         assert await storage.complete_file(ALICE, 50, "") is None
         assert await storage.own_file(ALICE, 52) == file(52)
@@ -280,7 +281,7 @@ class ExpiryContract:
         assert await storage.expire_files(incomplete=NOW + 1, unsent=NOW, limit=9) == 0
         assert await storage.expire_files(incomplete=NOW + 1, unsent=NOW + 1, limit=9) == 1
         assert await storage.own_file(ALICE, 50)
-        assert await storage.unused_blobs(9) == (51,)
+        assert await storage.unused_blobs(0, 9) == (51,)
 
     async def test_file_is_sent_or_forgotten_never_both(self, storage: Storage) -> None:
         c = await pair(storage)
@@ -302,4 +303,4 @@ class ExpiryContract:
         sent = {int.from_bytes(item.id, "big") for item in page.items}
         readable = {id for id in ids if await storage.readable_file(BOB, phone, id)}
         assert sent == readable
-        assert set(await storage.unused_blobs(99)) == set(ids) - sent
+        assert set(await storage.unused_blobs(0, 99)) == set(ids) - sent
