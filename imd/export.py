@@ -92,6 +92,8 @@ class Copy:
             found = _record_of(line)
             if found.record == "bytes":
                 self._keep(found)
+            elif found.record == "gone":
+                (self._folder / str(found.file)).unlink(missing_ok=True)
             else:
                 self._out.write(line)
             self.is_whole = found.record == "end"

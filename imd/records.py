@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from imd.decoding import file_of
+from imd.errors import Unavailable
 from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
 from imd.model import File, Head, History, Message, User
@@ -81,10 +82,17 @@ class Records:
             return
         for message in page.items:
             file = await self._own_file(message)
-            if file is not None and file.id not in self._files:
-                self._files.add(file.id)
+            if file is None or file.id in self._files:
+                continue
+            self._files.add(file.id)
+            try:
                 async for part in _bytes(self._blobs, file):
                     yield part
+            except Unavailable:
+                # Who deletes a file deletes its row first.
+                if await self._own_file(message) is not None:
+                    raise
+                yield _line("gone", file=file.id)
 
     async def _own_file(self, message: Message) -> File | None:
         if message.kind != "file" or message.sender != self._user.id:

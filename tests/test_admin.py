@@ -266,6 +266,30 @@ class ExportTests(SynchronousTestCase):
         found = self.app.do(self.lines(user="alice", files=True))
         self.assertEqual([line["record"] for line in found][-2:], ["message", "end"])
 
+    def test_a_file_that_goes_while_it_is_written_is_said_to_be_gone(self) -> None:
+        file = self.upload(bytes(CHUNK + 1))
+        self.carry(file)
+        self.alice.text(self.conversation)
+
+        async def records() -> list[dict[str, Any]]:
+            lines = []
+            async for part in self.stream(user="alice", files=True):
+                lines += [json.loads(line) for line in part.splitlines()]
+                if lines[-1]["record"] == "bytes":
+                    await self.app.storage.expire_sent_files(before=10, limit=9)
+                    await self.blobs.delete(file)
+            return lines
+
+        found = self.app.do(records())
+        self.assertEqual([line["record"] for line in found][-3:], ["bytes", "gone", "end"])
+        self.assertEqual(found[-2]["file"], file)
+
+    def test_a_file_that_cannot_be_read_is_not_left_out(self) -> None:
+        file = self.upload(b"here")
+        self.carry(file)
+        self.app.do(self.blobs.delete(file))
+        self.app.refusal(self.lines(user="alice", files=True), Unavailable)
+
     def test_nothing_is_read_before_it_is_wanted(self) -> None:
         for _ in range(PAGE + 1):
             self.alice.text(self.conversation)
