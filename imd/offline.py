@@ -39,14 +39,20 @@ def with_storage(
     """
     if settings.store.startswith(POSTGRESQL):
         return _on_reactor(lambda reactor: _shared(settings.store, reactor, work))
+    check_place(settings, makes)
     directory = Path(settings.data)
-    path = directory / NAME
-    if path.exists():
+    if (directory / NAME).exists():
         return _embedded(SqliteStorage.join(directory), work)
-    if not makes:
-        hint = "name the directory of the server with --data, or its file with --config"
-        raise ConfigError("data", f"there is no {path}; {hint}")
     return _embedded(SqliteStorage.open(directory, new_epoch=Sources().new_epoch), work)
+
+
+def check_place(settings: Settings, makes: bool) -> None:
+    """Raise ``ConfigError`` if there is no store of SQLite where there has to be one."""
+    path = Path(settings.data) / NAME
+    if settings.store.startswith(POSTGRESQL) or makes or path.exists():
+        return
+    hint = "name the directory of the server with --data, or its file with --config"
+    raise ConfigError("data", f"there is no {path}; {hint}")
 
 
 def _embedded(storage: SqliteStorage, work: Callable[[Storage], Awaitable[T]]) -> T:

@@ -29,7 +29,7 @@ from imd.errors import ConfigError, Refusal, Unavailable
 from imd.files.directory import DirectoryBlobs
 from imd.interfaces.files import Blobs
 from imd.interfaces.storage import Storage
-from imd.offline import Here, run_here, with_storage
+from imd.offline import Here, check_place, run_here, with_storage
 from imd.ops.logs import JournalSink, JsonSink, Lines, clean
 from imd.sources import Sources
 
@@ -109,6 +109,7 @@ def _place(
 ) -> Callable[[Callable[[Orders], Awaitable[None]]], None]:
     """What runs a command, there or here.  Raises ``ConfigError``, ``Failed``."""
     if url is None:
+        check_place(settings, makes)
         return lambda work: with_storage(
             settings, lambda storage: _beside(settings, storage, work), makes
         )
