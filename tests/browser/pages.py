@@ -20,7 +20,7 @@ async ([options, start]) => {
   globalThis.ImdError = ImdError;
   globalThis.seen = [];
   for (const name of ["state", "account", "message", "sent", "failed", "receipt", "event",
-                      "friends", "withdrawn", "discarded", "upload", "progress"])
+                      "friends", "withdrawn", "discarded", "upload", "progress", "stale"])
     client.addEventListener(name, ({ detail }) => seen.push([name, detail]));
   globalThis.until = async (check) => {
     const end = performance.now() + 60_000;

@@ -140,6 +140,16 @@ def test_what_a_leader_committed_but_never_sent_is_sent_by_the_next(pair: Pair) 
     assert pair.received() == ["a0", "b0", "a1", "b1", "a2", "b2"]
 
 
+def test_what_a_leader_stored_but_never_told_the_other_tabs_know_to_read(pair: Pair) -> None:
+    pair.leader.evaluate("() => { BroadcastChannel.prototype.postMessage = () => {}; }")
+    pair.friend.evaluate(SEND, [pair.conv, "untold"])
+    pair.leader.evaluate("until(() => texts('message').includes('untold'))")
+    pair.leader.close()
+    pair.other.evaluate("until(() => seen.some(([name]) => name === 'stale'))")
+    history = "async conv => (await client.history(conv)).items.map(({ body }) => body.text)"
+    assert pair.other.evaluate(history, pair.conv) == ["untold"]
+
+
 def test_a_leader_whose_process_dies_is_replaced(pair: Pair, complaints: Complaints) -> None:
     pair.leader.evaluate(MUTE)
     pair.leader.evaluate(SEND, [pair.conv, "last words"])

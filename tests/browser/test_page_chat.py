@@ -121,6 +121,23 @@ def test_two_tabs_show_the_same(visitors: Visitors) -> None:
     alice.sees("is anybody there?", "received")
 
 
+def test_a_tab_shows_what_the_one_that_was_closed_did_not_pass_on(visitors: Visitors) -> None:
+    alice, bob = visitors.pair()
+    first, second = alice.page, alice.tab()
+    second.get_by_role("link", name=bob.name).click()
+    alice.page = second
+    bob.write("passed on")
+    alice.sees("passed on", "received")
+    first.evaluate("() => { BroadcastChannel.prototype.postMessage = () => {}; }")
+    bob.write("kept for itself")
+    alice.page = first
+    alice.sees("kept for itself", "received")
+    first.close()
+    alice.page = second
+    alice.sees("kept for itself", "received")
+    assert alice.texts() == ["passed on", "kept for itself"]
+
+
 def test_another_device_has_the_history(visitors: Visitors) -> None:
     alice, bob = visitors.pair()
     alice.write("for the record")

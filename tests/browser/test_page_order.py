@@ -98,6 +98,29 @@ def test_a_receipt_counts_for_messages_that_are_being_read(page: Page) -> None:
     assert states == ["read", "delivered", "sent"]
 
 
+@pytest.mark.parametrize(
+    ("newest", "again", "seqs"),
+    [([2, 3], [], [1, 2, 3]), ([5, 6], [4, 5, 6], [4, 5, 6])],
+    ids=["few", "more than one page"],
+)
+def test_a_conversation_whose_events_were_missed_shows_them_without_a_gap(
+    page: Page, newest: list[int], again: list[int], seqs: list[int]
+) -> None:
+    shown = page.evaluate(
+        f"""async ([newest, again]) => {{
+          {_THREAD}
+          for (const seqs of [[1], newest, again]) {{
+            answers.at(-1)({{ items: seqs.map((seq) => message(seq)), more: false }});
+            await settled();
+            if (seqs.length === 1) tell("stale", {{}});
+          }}
+          return texts(thread.element);
+        }}""",
+        [newest, again],
+    )
+    assert shown == [f"text {seq}" for seq in seqs]
+
+
 def test_an_older_list_of_conversations_does_not_replace_a_newer_one(page: Page) -> None:
     names = page.evaluate(
         """async () => {

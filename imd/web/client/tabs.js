@@ -22,6 +22,12 @@ import { newId, sleep } from "./system.js";
  *   hear(events: Events): void}} Owner
  */
 
+/** @type {Events} */
+const STALE = [
+  ["stale", {}],
+  ["conversations", {}],
+  ["friends", {}],
+];
 /** Seconds in which a leader that lives answers. */
 const ALIVE = 1;
 /** Seconds after which to stand again when something went wrong. */
@@ -51,6 +57,8 @@ export class Tabs {
   #election = null;
   /** Who leads, as far as is known. @type {string | null} */
   #term = null;
+  /** Who led last. @type {string | null} */
+  #former = null;
   #joined = false;
   #leading = false;
   #terms = 0;
@@ -105,7 +113,7 @@ export class Tabs {
     // It may have left meanwhile.
     if (this.#election !== election) return;
     this.#leading = true;
-    this.#term = term;
+    this.#enthrone(term);
     this.#post({ leads: term, events: this.#owner.greet() });
     this.#recall();
   }
@@ -182,8 +190,15 @@ export class Tabs {
       void this.#doubt();
       return;
     }
-    this.#term = term;
+    this.#enthrone(term);
     this.#recall();
+  }
+
+  /** Whoever led before may have died between storing and telling. @param {string} term */
+  #enthrone(term) {
+    const stale = this.#former !== null && this.#former !== term;
+    this.#term = this.#former = term;
+    if (stale) this.#owner.hear(STALE);
   }
 
   /** Another says that it leads; the database knows who is right. */

@@ -146,6 +146,7 @@ export class Thread {
     );
     on("discarded", ({ id }) => this.#rows.drop(client.account?.id ?? 0, id));
     on("withdrawn", () => void this.#open());
+    client.addEventListener("stale", () => void this.#catchUp().catch(() => {}), { signal });
     on("receipt", ({ user, delivered, read }) => {
       if (user !== client.account?.id) this.#rows.receipt(delivered, read);
     });
@@ -185,6 +186,16 @@ export class Thread {
   /** @type {IntersectionObserver | undefined} */
   #watch;
   #size = new ResizeObserver(() => this.#look());
+
+  /** Show what nobody told of. */
+  async #catchUp() {
+    const rows = this.#rows;
+    const { items } = await this.#client.history(this.conv, { limit: PAGE });
+    if (this.#gone(rows)) return;
+    const first = items.find(({ seq }) => seq !== null)?.seq ?? 0;
+    if (first > rows.newest + 1) await this.#open();
+    else for (const message of items) this.#arrived(message);
+  }
 
   /** Rows near to what is seen get elements. */
   #look() {
