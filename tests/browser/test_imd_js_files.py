@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ from tests.browser.people import People
 from tests.browser.served import Served
 
 PIECE = 5 << 20
+NO_DATABASE = "Object.defineProperty(globalThis, 'indexedDB', { get() {} });"
 #: Sends a file of so many bytes, which are told by their places; its id.
 SEND = """
 async ([conv, size, name]) => {
@@ -127,6 +129,32 @@ def test_a_killed_server_is_waited_for(
     alice.evaluate(SENT, id_)
     bob.evaluate("client.reconnect()")
     check(bob, conv, id_, 2 * PIECE)
+
+
+def test_a_file_that_is_changed_while_it_is_uploaded_fails(
+    people: People, complaints: Complaints, tmp_path: Path
+) -> None:
+    complaints.expected.append("Failed to load resource")
+    # Without a database there is no copy of it.
+    alice, bob = people.new(people.context(NO_DATABASE)), people.new()
+    conv = befriend(alice, bob)
+    path = tmp_path / "draft"
+    path.write_bytes(bytes(2 * PIECE))
+    alice.evaluate(
+        """conv => {
+          const input = document.body.appendChild(document.createElement("input"));
+          input.type = "file";
+          input.onchange = async () =>
+            (globalThis.sending = (await client.files.send(conv, input.files[0])).id);
+        }""",
+        conv,
+    )
+    gate = Gate(alice, 1)
+    with gate.closed():
+        alice.locator("input").set_input_files(path)
+    path.write_bytes(b"another draft")
+    gate.left = 99
+    assert alice.evaluate(FAILED, alice.evaluate("sending")) == "unreadable"
 
 
 def test_another_tab_goes_on_when_the_one_that_uploads_is_closed(
