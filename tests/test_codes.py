@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -12,9 +12,8 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.outages import until
 from tests.process import FAST, Server
 from tests.raw import Raw, connect, login, pair, post, resume
+from tests.tight import Start, servers
 
-#: Begins a server that has the usual limits but for those that are named.
-Start = Callable[..., Awaitable[Server]]
 PASSWORDS = """
 [passwords]
 memory_kib = 8
@@ -35,17 +34,8 @@ async def server() -> AsyncIterator[Server]:
 @pytest_twisted.async_yield_fixture()
 async def tight() -> AsyncIterator[Start]:
     """Begins servers with a tight limit: all of them at once would hit one another's tests."""
-    running: list[Server] = []
-
-    async def start(**limits: object) -> Server:
-        server = Server(config=PASSWORDS + "".join(f"{k} = {v}\n" for k, v in limits.items()))
-        running.append(server)
-        await server.start()
-        return server
-
-    yield start
-    for server in running:
-        await server.close()
+    async with servers(PASSWORDS) as start:
+        yield start
 
 
 def hello(**fields: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_twisted
@@ -13,24 +13,14 @@ from tests.limited import limits
 from tests.outages import until
 from tests.process import FAST, Server
 from tests.raw import Raw, connect, login, pair, post, resume
-
-Start = Callable[..., Awaitable[Server]]
+from tests.tight import Start, servers
 
 
 @pytest_twisted.async_yield_fixture()
 async def start() -> AsyncIterator[Start]:
-    """Starts a server with some limits."""
-    running: list[Server] = []
-
-    async def begin(**values: object) -> Server:
-        server = Server(config=FAST + "".join(f"{k} = {v}\n" for k, v in values.items()))
-        running.append(server)
-        await server.start()
-        return server
-
-    yield begin
-    for server in running:
-        await server.close()
+    """Starts servers with some limits."""
+    async with servers(FAST) as start:
+        yield start
 
 
 @limits("hello_bytes", "frame_bytes")
