@@ -13,6 +13,7 @@ from urllib.request import urlopen
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
 
 from imd.checks import check_http
 from imd.config import POSTGRESQL, REDIS, S3, Settings
@@ -192,6 +193,12 @@ class _Greeting(Root):
         """See ``Root``."""
         broker.abort("looked at")
         self.done.callback(None)
+
+    def refused(self, reason: Failure) -> None:
+        """See ``Root``."""
+        # It may be us who has waited for long enough.
+        if not self.done.called:
+            self.done.errback(reason)
 
 
 async def _transfer(place: str, endpoint: IStreamClientEndpoint, reactor: Any) -> list[Finding]:

@@ -71,6 +71,9 @@ class Root(pb.Referenceable):
     def lost(self) -> None:
         """The peer cannot be called any more.  Follows every ``ready``, once."""
 
+    def refused(self, reason: Failure) -> None:
+        """The connection has ended before the peer could be called."""
+
     def remoteMessageReceived(self, broker: Broker, message: str, args: Any, kw: Any) -> Any:
         """Call a method with what ``Broker`` has checked; the peer never hears why it failed."""
         try:
@@ -219,6 +222,8 @@ class Broker(_Broker):  # type: ignore[misc]
             self._log.warn("{peer} left before it began: {reason}", peer=peer, reason=why)
         self._leave()
         super().connectionLost(reason)
+        if not self._is_ready:
+            self._root.refused(reason)
 
     # -- what the peer says
 
