@@ -130,7 +130,11 @@ async def test_an_unknown_authority_is_refused(
     assert "certificate verify failed" in why
 
 
-async def test_a_server_without_tls_is_refused(empty_redis: Redis, names: Names) -> None:
+async def test_a_server_without_tls_is_refused(
+    empty_redis: Redis, names: Names, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # It waits for more, as we do, until we have waited for long enough.
+    monkeypatch.setattr(redis_dial, "CONNECT_SECONDS", 1.0)
     before = empty_redis.ask("DBSIZE")
     await refused(f"rediss://127.0.0.1:{empty_redis.port}?ca={names.ca}")
     assert empty_redis.ask("DBSIZE") == before

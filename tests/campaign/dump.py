@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import psycopg2
@@ -66,10 +68,15 @@ def _ask(db: Any, sql: str) -> list[tuple[Any, ...]]:
         return rows
 
 
+def leases(redis: Redis) -> int:
+    """How many connectors live, as far as user status knows; blocks."""
+    with _talking(redis) as lines:
+        return len(_command(lines, "KEYS", "imd:c:*"))
+
+
 def entries(redis: Redis) -> list[Entry]:
     """All sessions in user status; blocks."""
-    with socket.create_connection(("127.0.0.1", redis.port), 60) as link:
-        lines = link.makefile("rwb")
+    with _talking(redis) as lines:
         found: list[Entry] = []
         for key in _command(lines, "KEYS", "imd:u:*"):
             fields = _command(lines, "HGETALL", key)
@@ -87,6 +94,12 @@ def keys(redis: Redis) -> int:
         return int(redis.ask("DBSIZE").removeprefix(":"))
     except (OSError, ValueError):
         return 0
+
+
+@contextmanager
+def _talking(redis: Redis) -> Iterator[Any]:
+    with socket.create_connection(("127.0.0.1", redis.port), 60) as link:
+        yield link.makefile("rwb")
 
 
 def _command(lines: Any, *words: str) -> Any:

@@ -29,8 +29,8 @@ from tests.process import reactor
 #: Seconds until every client has to be connected again, and until all is converged after that:
 #: delays between attempts grow to half a minute, while two sweeps take eight seconds.
 RECONNECT, CONVERGE = 90.0, 30.0
-#: Seconds after which every session has to be in user status again, and nothing else: a lease
-#: and some more.
+#: Seconds after which every session has to be in user status again, and what was killed is not: a
+#: lease and some more.
 ENTERED = 20.0
 #: Seconds until every revoked device has to know it, whose connector may just have come back.
 EXPELLED = 20.0
@@ -248,11 +248,13 @@ class Campaign:
             await sleep(reactor, QUIET)
 
     def _entered(self) -> bool:
-        """Whether user status knows so many sessions as there are; which, the checker says.
-        What a killed connector has left counts until its lease runs out.
+        """Whether user status knows all sessions; which, the checker says.  What a connector has
+        left that was killed counts until its lease runs out.
         """
-        entries = dump.entries(self._place.engines.redis)
-        return sum(entry.leased for entry in entries) == len(self._devices)
+        redis = self._place.engines.redis
+        if dump.leases(redis) > len(self._place.connectors):
+            return False
+        return sum(entry.leased for entry in dump.entries(redis)) >= len(self._devices)
 
     def _converged(self) -> bool:
         """Whether the clients agree; whether they are right, the checker says."""
