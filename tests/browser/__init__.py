@@ -1,1 +1,1 @@
-"""Tests in a real browser: Debian's Chromium, driven by Playwright."""
+"""Tests in a real browser: Debian's Chromium (its headless shell), driven by Playwright."""

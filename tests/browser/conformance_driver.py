@@ -119,7 +119,9 @@ async def drive() -> None:
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(
-            executable_path=program("chromium"), args=chromium.arguments(), headless=True
+            executable_path=program("chromium-headless-shell"),
+            args=chromium.arguments(),
+            headless=True,
         )
         context = await browser.new_context()
         await context.expose_function("report", report)
