@@ -71,6 +71,8 @@ class Admin:
         self._sources = sources
         self._evict = evict
         self._blobs = blobs
+        #: Up to where the messages of a user are erased, who is not done with.
+        self._erased: dict[int, Place] = {}
         self._orders: dict[str, Callable[[Any], Awaitable[Struct]]] = {
             "user.add": self._add,
             "user.get": self._get,
@@ -216,12 +218,13 @@ class Admin:
 
     async def _erase_messages(self, user: int, limit: float) -> tuple[int, bool]:
         """How many were erased, and whether there may be more."""
-        total, after = 0, Place(0, 0)
+        total, after = 0, self._erased.pop(user, Place(0, 0))
         while total < limit:
             done = await self._storage.erase_messages(user, after, BATCH)
             if done is None:
                 return total, False
             total, after = total + done.messages, done.last
+        self._erased[user] = after
         return total, True
 
     async def _erase_files(self, user: int, limit: float) -> tuple[int, bool]:

@@ -20,7 +20,7 @@ from imd.errors import Close, Code, Refusal, Unavailable
 from imd.evictions import LOOK_SECONDS, Evictions, Lookout
 from imd.files.directory import DirectoryBlobs
 from imd.limits import Limits
-from imd.model import File, NewMessage
+from imd.model import File, NewMessage, Place
 from imd.offline import Here
 from imd.records import CHUNK, PAGE
 from tests.application import Application, Client
@@ -174,12 +174,22 @@ class AdminTests(SynchronousTestCase):
             alice.text(conversation)
         user = alice.welcome["user"]["id"]
         self.app.do(app.storage.add_file(File(5, user, 1, "0" * 64, "a", "b/c", 5), NO_QUOTA))
+        begun: list[int] = []
+        erase = app.storage.erase_messages
+
+        def erasing(user: int, after: Place, limit: int) -> Any:
+            begun.append(after.seq)
+            return erase(user, after, limit)
+
+        self.patch(app.storage, "erase_messages", erasing)
         with capturedLogs() as logs:
             parts = [
                 self.order("user.erase", user="alice", repeat="alice", limit=1) for _ in range(5)
             ]
         self.assertEqual([part["messages"] for part in parts], [BATCH, BATCH, 1, 0, 0])
         self.assertEqual([part["files"] for part in parts], [0, 0, 0, 1, 0])
+        # Nothing is looked through twice, but for orders after the end.
+        self.assertEqual(begun, [0, BATCH, 2 * BATCH, 2 * BATCH + 1, 0])
         self.assertEqual([part["more"] for part in parts], [True] * 4 + [False])
         ends = [line.rpartition(": ")[2] for line in told(logs)]
         self.assertEqual(ends, ["done in part"] * 4 + ["done"])

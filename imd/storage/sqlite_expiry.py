@@ -35,12 +35,14 @@ AND NOT EXISTS (SELECT 1 FROM attachment WHERE file = ?1)"""
 _OLD_FILES = "SELECT id FROM file WHERE sent AND created < ? ORDER BY created LIMIT ?"
 _DROP = "DELETE FROM file WHERE id = ? RETURNING size, sha256, blob"
 _UNUSED = "INSERT INTO blob (id, sha256, size, files) VALUES (?, ?, ?, 0)"
+_SOME = """
+SELECT b.conversation FROM member AS b WHERE b.user = ?1 AND b.conversation >= ?2 AND EXISTS (
+    SELECT 1 FROM message AS m WHERE m.conversation = b.conversation AND m.sender = b.user
+    AND m.seq > CASE WHEN b.conversation = ?2 THEN ?3 ELSE 0 END AND m.kind <> ?4)
+ORDER BY b.conversation LIMIT 1"""
 _WRITTEN = """
-SELECT m.conversation, m.seq, m.kind, m.body FROM member AS b
-JOIN message AS m ON m.conversation = b.conversation AND m.sender = b.user
-WHERE b.user = ?1 AND b.conversation >= ?2 AND m.kind <> ?4
-AND m.seq > CASE WHEN b.conversation = ?2 THEN ?3 ELSE 0 END
-ORDER BY b.conversation, m.seq LIMIT ?5"""
+SELECT seq, kind, body FROM message
+WHERE conversation = ? AND seq > ? AND sender = ? AND kind <> ? ORDER BY seq LIMIT ?"""
 _BLANK = "UPDATE message SET kind = ?, body = ? WHERE conversation = ? AND seq = ?"
 _SEEN = """
 UPDATE user SET roster = roster + 1 WHERE id IN (
@@ -123,17 +125,16 @@ def close_account(db: sqlite3.Connection, user: int) -> tuple[int, ...]:
 
 def erase_messages(db: sqlite3.Connection, user: int, after: Place, limit: int) -> Erased | None:
     """See ``ExpiryStorage.erase_messages``."""
-    place = after.conversation, after.seq
-    rows = db.execute(_WRITTEN, (user, *place, ERASED_KIND, limit)).fetchall()
-    if not rows:
+    some = db.execute(_SOME, (user, after.conversation, after.seq, ERASED_KIND)).fetchone()
+    if some is None:
         return None
-    carried: dict[int, list[bytes]] = {}
-    for conversation, seq, kind, body in rows:
-        db.execute(_BLANK, (ERASED_KIND, ERASED_BODY, conversation, seq))
-        carried.setdefault(conversation, []).extend([body] if kind == "file" else [])
-    for conversation, bodies in carried.items():
-        _detach(db, conversation, bodies)
-    return Erased(Place(*rows[-1][:2]), len(rows))
+    (conversation,) = some
+    above = after.seq if conversation == after.conversation else 0
+    rows = db.execute(_WRITTEN, (conversation, above, user, ERASED_KIND, limit)).fetchall()
+    blank = [(ERASED_KIND, ERASED_BODY, conversation, seq) for seq, _, _ in rows]
+    db.executemany(_BLANK, blank)
+    _detach(db, conversation, [body for _, kind, body in rows if kind == "file"])
+    return Erased(Place(conversation, rows[-1][0]), len(rows))
 
 
 def erase_files(db: sqlite3.Connection, user: int, limit: int) -> int:
