@@ -175,6 +175,7 @@ export class Client extends EventTarget {
     this.#account = (await this.#store?.account()) ?? NOBODY;
     this.#hear([
       ["account", { account: this.account }],
+      ["stale", {}],
       ["conversations", {}],
       ["friends", {}],
     ]);

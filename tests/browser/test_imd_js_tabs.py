@@ -167,6 +167,7 @@ def test_a_page_in_the_back_forward_cache_lets_another_lead_and_comes_back(pair:
     pair.leader.evaluate("seen.length = 0")
     pair.leader.evaluate(event, "pageshow")
     pair.leader.evaluate("until(() => seen.some(([n]) => n === 'account'))")
+    assert pair.leader.evaluate("seen.some(([n]) => n === 'stale')")
     pair.leader.evaluate(READY)
     pair.leader.evaluate(SEND, [pair.conv, "back"])
     pair.other.evaluate("until(() => texts('sent').includes('back'))")

@@ -13,6 +13,7 @@ from tests.browser.served import Served
 _CLIENT = """
 globalThis.answers = [];
 globalThis.marked = [];
+globalThis.spoken = [];
 const later = () => new Promise((resolve) => answers.push(resolve));
 globalThis.client = Object.assign(new EventTarget(), {
   account: { id: 1, name: "me" },
@@ -47,6 +48,8 @@ def page(server: Served, new_context: Callable[..., BrowserContext]) -> Page:
     """The page of a server, where nobody is logged in, with a client for its parts."""
     page = new_context(locale="en-GB").new_page()
     page.goto(server.origin)
+    # Before that it forgets what others have left.
+    page.locator("form").first.wait_for()
     page.evaluate(f"() => {{ {_CLIENT} }}")
     return page
 
@@ -112,13 +115,70 @@ def test_a_conversation_whose_events_were_missed_shows_them_without_a_gap(
           for (const seqs of [[1], newest, again]) {{
             answers.at(-1)({{ items: seqs.map((seq) => message(seq)), more: false }});
             await settled();
-            if (seqs.length === 1) tell("stale", {{}});
+            if (seqs.length === 1) tell("stale");
+            await settled();
           }}
           return texts(thread.element);
         }}""",
         [newest, again],
     )
     assert shown == [f"text {seq}" for seq in seqs]
+
+
+def test_what_comes_while_missed_events_are_read_leaves_no_gap(page: Page) -> None:
+    shown = page.evaluate(
+        f"""async () => {{
+          {_THREAD}
+          answers[0]({{ items: [message(1)], more: false }});
+          await settled();
+          tell("stale");
+          await settled();
+          tell("message", {{ message: message(7) }});
+          answers[1]({{ items: [5, 6].map((seq) => message(seq)), more: true }});
+          await settled();
+          answers[2]({{ items: [4, 5, 6, 7].map((seq) => message(seq)), more: true }});
+          await settled();
+          return texts(thread.element);
+        }}"""
+    )
+    assert shown == [f"text {seq}" for seq in (4, 5, 6, 7)]
+
+
+def test_a_message_that_is_sent_while_missed_events_are_read_stays_sent(page: Page) -> None:
+    states = page.evaluate(
+        f"""async () => {{
+          {_THREAD}
+          const mine = message(2, true);
+          const pending = {{ ...mine, seq: null, state: "pending" }};
+          answers[0]({{ items: [message(1), pending], more: false }});
+          await settled();
+          tell("stale");
+          await settled();
+          tell("sent", {{ message: mine }});
+          tell("receipt", {{ conv: 7, user: 2, delivered: 2, read: 2 }});
+          answers[1]({{ items: [message(1), pending], more: false }});
+          await settled();
+          const rows = [...thread.element.querySelectorAll(".row")];
+          return rows.map(({{ className }}) => className.match(/is-(\\w+)/)[1]);
+        }}"""
+    )
+    assert states == ["received", "read"]
+
+
+def test_only_what_was_missed_is_announced(page: Page) -> None:
+    announced = page.evaluate(
+        f"""async () => {{
+          {_THREAD.replace("announce: nothing", "announce: (text) => spoken.push(text)")}
+          tell("stale");
+          for (const seqs of [[1, 2], [1, 2, 3]]) {{
+            await settled();
+            answers.pop()({{ items: seqs.map((seq) => message(seq)), more: false }});
+          }}
+          await settled();
+          return spoken.map((text) => /text \\d/.exec(text)[0]);
+        }}"""
+    )
+    assert announced == ["text 3"]
 
 
 def test_an_older_list_of_conversations_does_not_replace_a_newer_one(page: Page) -> None:

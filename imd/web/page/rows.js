@@ -58,7 +58,7 @@ export class Rows {
     rows.forEach((row, i) => this.#dress(row, rows[i - 1]));
     if (next) this.#dress(next, rows.at(-1));
     this.#blocks.prepend(rows);
-    for (const item of items) if (!this.#known.has(keyOf(item))) this.put(this.#brought(item));
+    for (const item of items) if (!this.#known.has(keyOf(item))) this.put(item);
   }
 
   /** @param {Message} message @returns {Row} */
@@ -68,10 +68,13 @@ export class Rows {
     return row;
   }
 
-  /** Show a message, or another state of it. @param {Message} message
+  /** Show a message, or another state of it. @param {Message} told
    * @returns {boolean} whether it is new here */
-  put(message) {
+  put(told) {
+    const message = this.#brought(told);
     const known = this.#known.get(keyOf(message));
+    // A history may have been read before it was sent.
+    if (known && known.message.seq !== null && message.seq === null) return false;
     if (!known) this.#insert(this.#row(message));
     else if (order(known.message) === order(message)) known.update(message);
     else this.#place(known, message);

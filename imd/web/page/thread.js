@@ -189,12 +189,17 @@ export class Thread {
 
   /** Show what nobody told of. */
   async #catchUp() {
+    await this.opened;
     const rows = this.#rows;
+    const { newest } = rows;
     const { items } = await this.#client.history(this.conv, { limit: PAGE });
     if (this.#gone(rows)) return;
     const first = items.find(({ seq }) => seq !== null)?.seq ?? 0;
-    if (first > rows.newest + 1) await this.#open();
-    else for (const message of items) this.#arrived(message);
+    if (first > newest + 1) await this.#open();
+    else
+      for (const message of items)
+        if (message.seq !== null && message.seq <= newest) rows.put(message);
+        else this.#arrived(message);
   }
 
   /** Rows near to what is seen get elements. */
