@@ -140,6 +140,7 @@ export class Uploads {
         if (!(error instanceof Passing)) throw error;
         // A file that was changed on its disk looks like a network that broke.
         await blob.slice(0, 1).arrayBuffer();
+        signal.throwIfAborted();
         failed = this.#there > before ? 1 : failed + 1;
         await this.#pause(failed, error.after, signal);
       }
