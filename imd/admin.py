@@ -71,8 +71,8 @@ class Admin:
         self._sources = sources
         self._evict = evict
         self._blobs = blobs
-        #: Up to where the messages of a user are erased, who is not done with.
-        self._erased: dict[int, Place] = {}
+        #: Of the users whose erasure is not at its end.
+        self._searches: dict[int, _Search] = {}
         self._orders: dict[str, Callable[[Any], Awaitable[Struct]]] = {
             "user.add": self._add,
             "user.get": self._get,
@@ -210,21 +210,31 @@ class Admin:
         user = await self._named(params.user)
         await self._storage.close_account(user.id)
         await self._evict(user.id)
-        files, limit = 0, math.inf if params.limit is None else params.limit
-        messages, more = await self._erase_messages(user.id, limit)
-        if not more:
-            files, more = await self._erase_files(user.id, limit)
+        limit = math.inf if params.limit is None else params.limit
+        search, files, more = self._searches.pop(user.id, _Search()), 0, True
+        try:
+            messages, more = await self._erase_messages(user.id, search, limit)
+            if not more:
+                more = True
+                files, more = await self._erase_files(user.id, limit)
+        finally:
+            if more:
+                self._searches[user.id] = search
         return orders.Erased(messages, files, more)
 
-    async def _erase_messages(self, user: int, limit: float) -> tuple[int, bool]:
+    async def _erase_messages(self, user: int, search: _Search, limit: float) -> tuple[int, bool]:
         """How many were erased, and whether there may be more."""
-        total, after = 0, self._erased.pop(user, Place(0, 0))
-        while total < limit:
-            done = await self._storage.erase_messages(user, after, BATCH)
-            if done is None:
+        total = looked = 0
+        while looked < limit:
+            done = await self._storage.erase_messages(user, search.last, BATCH)
+            if done is not None:
+                search.last, search.found = done.last, search.found or done.messages > 0
+                total, looked = total + done.messages, looked + done.looked
+            elif search.found:
+                # A failover may have undone what was committed last: until nothing is found.
+                search.last, search.found = Place(0, 0), False
+            else:
                 return total, False
-            total, after = total + done.messages, done.last
-        self._erased[user] = after
         return total, True
 
     async def _erase_files(self, user: int, limit: float) -> tuple[int, bool]:
@@ -242,6 +252,14 @@ class Admin:
         blobs = self._blobs if params.files else None
         async for part in Records(self._storage, user, blobs).parts():
             yield part
+
+
+class _Search:
+    """How far the messages of a user were looked through, and whether there was any to erase."""
+
+    def __init__(self) -> None:
+        self.last = Place(0, 0)
+        self.found = False
 
 
 class _Audit:

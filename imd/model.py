@@ -210,7 +210,8 @@ class Place(Struct, frozen=True):
 
 
 class Erased(Struct, frozen=True):
-    """How many messages were erased, and the last of them."""
+    """How many messages were looked at, the last of them, and how many of them were erased."""
 
     last: Place
+    looked: int
     messages: int

@@ -34,7 +34,9 @@ class RevokedDevices(Params, frozen=True):
 
 
 class ErasedUser(Params, frozen=True):
-    """An account to be erased; ``repeat``: its name again; ``limit``: end after about so many."""
+    """An account to be erased; ``repeat``: its name again; ``limit``: end after so many
+    messages, of that user or not, or files.
+    """
 
     user: Name
     repeat: Name

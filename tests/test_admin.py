@@ -184,15 +184,16 @@ class AdminTests(SynchronousTestCase):
         self.patch(app.storage, "erase_messages", erasing)
         with capturedLogs() as logs:
             parts = [
-                self.order("user.erase", user="alice", repeat="alice", limit=1) for _ in range(5)
+                self.order("user.erase", user="alice", repeat="alice", limit=1) for _ in range(8)
             ]
-        self.assertEqual([part["messages"] for part in parts], [BATCH, BATCH, 1, 0, 0])
-        self.assertEqual([part["files"] for part in parts], [0, 0, 0, 1, 0])
-        # Nothing is looked through twice, but for orders after the end.
-        self.assertEqual(begun, [0, BATCH, 2 * BATCH, 2 * BATCH + 1, 0])
-        self.assertEqual([part["more"] for part in parts], [True] * 4 + [False])
+        self.assertEqual([part["messages"] for part in parts], [BATCH, BATCH, 1, *[0] * 5])
+        self.assertEqual([part["files"] for part in parts], [*[0] * 6, 1, 0])
+        # Each order goes on behind the last, until all was looked through in vain.
+        once = [0, BATCH, 2 * BATCH, 2 * BATCH + 1]
+        self.assertEqual(begun, [*once, *once, 2 * BATCH + 1])
+        self.assertEqual([part["more"] for part in parts], [True] * 7 + [False])
         ends = [line.rpartition(": ")[2] for line in told(logs)]
-        self.assertEqual(ends, ["done in part"] * 4 + ["done"])
+        self.assertEqual(ends, ["done in part"] * 7 + ["done"])
 
     def test_a_store_that_is_away_is_said_to_be(self) -> None:
         self.app.storage.fail("find_user")

@@ -282,8 +282,9 @@ class ExpiryStorage(Protocol):
         """
 
     async def erase_messages(self, user: int, after: Place, limit: int) -> Erased | None:
-        """Replace the first messages of that user behind ``after`` by ``erased`` ones of the same
-        seq, time and id, as far as nobody else did so meanwhile.  None when none is left there.
+        """Replace messages of that user by ``erased`` ones of the same seq, time and id: those
+        among the first ``limit`` of all messages behind ``after`` in one of the user's
+        conversations.  None when there is no message behind it.
         """
 
     async def erase_files(self, user: int, limit: int) -> int:

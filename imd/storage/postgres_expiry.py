@@ -56,18 +56,22 @@ WITH locked AS MATERIALIZED (
 INSERT INTO feed (kind, conversation, last, low, high)
 SELECT 1, array_agg(id), array_agg(last), array_agg(low), array_agg(high)
 FROM closed HAVING count(*) > 0"""
-_SOME = """
+_NEXT = """
 SELECT b.conversation FROM member AS b
 WHERE b.account = %(user)s AND b.conversation >= %(conversation)s AND EXISTS (
-    SELECT FROM message AS m WHERE m.conversation = b.conversation AND m.sender = b.account
-    AND m.seq > CASE WHEN b.conversation = %(conversation)s THEN %(seq)s ELSE 0 END
-    AND m.kind <> %(kind)s)
+    SELECT FROM message AS m WHERE m.conversation = b.conversation
+    AND m.seq > CASE WHEN b.conversation = %(conversation)s THEN %(seq)s ELSE 0 END)
 ORDER BY b.conversation LIMIT 1"""
-_WRITTEN = """
-SELECT seq, kind, body FROM message
-WHERE conversation = %s AND seq > %s AND sender = %s AND kind <> %s ORDER BY seq LIMIT %s"""
-_BLANK = """
-UPDATE message SET kind = %s, body = %s WHERE conversation = %s AND seq = ANY (%s::bigint[])"""
+_ERASE = """
+WITH run AS MATERIALIZED (
+    SELECT seq, sender, kind FROM message
+    WHERE conversation = %(conversation)s AND seq > %(above)s ORDER BY seq LIMIT %(limit)s
+), erased AS (
+    UPDATE message AS m SET kind = %(kind)s, body = %(body)s FROM run AS r
+    WHERE m.conversation = %(conversation)s AND m.seq = r.seq
+    AND r.sender = %(user)s AND r.kind <> %(kind)s RETURNING m.seq
+)
+SELECT coalesce(max(seq), %(above)s), count(*), (SELECT count(*) FROM erased) FROM run"""
 
 
 async def claim(db: Connection, job: str, at: int, every: int) -> bool:
@@ -147,19 +151,17 @@ async def close_account(db: Connection, user: int) -> tuple[int, ...]:
 
 async def erase_messages(db: Connection, user: int, after: Place, limit: int) -> Erased | None:
     """See ``ExpiryStorage.erase_messages``.  Inside a transaction."""
-    place = {"conversation": after.conversation, "seq": after.seq}
-    some = await db.query(_SOME, {"user": user, "kind": ERASED_KIND} | place)
-    if not some:
+    place = {"user": user, "conversation": after.conversation, "seq": after.seq}
+    found = await db.query(_NEXT, place)
+    if not found:
         return None
-    ((conversation,),) = some
+    ((conversation,),) = found
     await db.query(_LOCK, (conversation,))
     above = after.seq if conversation == after.conversation else 0
-    rows = await db.query(_WRITTEN, (conversation, above, user, ERASED_KIND, limit))
-    seqs = [seq for seq, _, _ in rows]
-    await db.query(_BLANK, (ERASED_KIND, ERASED_BODY, conversation, seqs))
-    await _detach(db, conversation, [bytes(body) for _, kind, body in rows if kind == "file"])
-    # Another order may have been faster.
-    return Erased(Place(conversation, max(seqs, default=above)), len(rows))
+    run = {"conversation": conversation, "above": above, "user": user, "limit": limit}
+    erased = {"kind": ERASED_KIND, "body": ERASED_BODY}
+    ((last, looked, messages),) = await db.query(_ERASE, run | erased)
+    return Erased(Place(conversation, last), looked, messages)
 
 
 async def erase_files(db: Connection, user: int, limit: int) -> int:

@@ -35,14 +35,13 @@ AND NOT EXISTS (SELECT 1 FROM attachment WHERE file = ?1)"""
 _OLD_FILES = "SELECT id FROM file WHERE sent AND created < ? ORDER BY created LIMIT ?"
 _DROP = "DELETE FROM file WHERE id = ? RETURNING size, sha256, blob"
 _UNUSED = "INSERT INTO blob (id, sha256, size, files) VALUES (?, ?, ?, 0)"
-_SOME = """
+_NEXT = """
 SELECT b.conversation FROM member AS b WHERE b.user = ?1 AND b.conversation >= ?2 AND EXISTS (
-    SELECT 1 FROM message AS m WHERE m.conversation = b.conversation AND m.sender = b.user
-    AND m.seq > CASE WHEN b.conversation = ?2 THEN ?3 ELSE 0 END AND m.kind <> ?4)
+    SELECT 1 FROM message AS m WHERE m.conversation = b.conversation
+    AND m.seq > CASE WHEN b.conversation = ?2 THEN ?3 ELSE 0 END)
 ORDER BY b.conversation LIMIT 1"""
-_WRITTEN = """
-SELECT seq, kind, body FROM message
-WHERE conversation = ? AND seq > ? AND sender = ? AND kind <> ? ORDER BY seq LIMIT ?"""
+_BEHIND = """
+SELECT seq, sender, kind FROM message WHERE conversation = ? AND seq > ? ORDER BY seq LIMIT ?"""
 _BLANK = "UPDATE message SET kind = ?, body = ? WHERE conversation = ? AND seq = ?"
 _SEEN = """
 UPDATE user SET roster = roster + 1 WHERE id IN (
@@ -125,16 +124,16 @@ def close_account(db: sqlite3.Connection, user: int) -> tuple[int, ...]:
 
 def erase_messages(db: sqlite3.Connection, user: int, after: Place, limit: int) -> Erased | None:
     """See ``ExpiryStorage.erase_messages``."""
-    some = db.execute(_SOME, (user, after.conversation, after.seq, ERASED_KIND)).fetchone()
-    if some is None:
+    found = db.execute(_NEXT, (user, after.conversation, after.seq)).fetchone()
+    if found is None:
         return None
-    (conversation,) = some
+    (conversation,) = found
     above = after.seq if conversation == after.conversation else 0
-    rows = db.execute(_WRITTEN, (conversation, above, user, ERASED_KIND, limit)).fetchall()
-    blank = [(ERASED_KIND, ERASED_BODY, conversation, seq) for seq, _, _ in rows]
+    rows = db.execute(_BEHIND, (conversation, above, limit)).fetchall()
+    theirs = [seq for seq, sender, kind in rows if sender == user and kind != ERASED_KIND]
+    blank = [(ERASED_KIND, ERASED_BODY, conversation, seq) for seq in theirs]
     db.executemany(_BLANK, blank)
-    _detach(db, conversation, [body for _, kind, body in rows if kind == "file"])
-    return Erased(Place(conversation, rows[-1][0]), len(rows))
+    return Erased(Place(conversation, rows[-1][0]), len(rows), len(theirs))
 
 
 def erase_files(db: sqlite3.Connection, user: int, limit: int) -> int:

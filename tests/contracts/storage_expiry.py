@@ -164,7 +164,7 @@ class ErasureContract:
         after = Place(0, 0)
         while done := await storage.erase_messages(user, after, limit):
             assert (after.conversation, after.seq) < (done.last.conversation, done.last.seq)
-            assert 0 < done.messages <= limit
+            assert 0 <= done.messages <= done.looked <= limit
             after = done.last
         while await storage.erase_files(user, limit):
             pass
@@ -190,12 +190,12 @@ class ErasureContract:
         for c in first, second:
             await append(storage, *texts(c, ALICE, range(1, 4)))
         done = await storage.erase_messages(ALICE, Place(first, 2), 1)
-        assert done == Erased(Place(first, 3), 1)
+        assert done == Erased(Place(first, 3), 1, 1)
         rest = await storage.erase_messages(ALICE, done.last, 9)
-        assert rest == Erased(Place(second, 3), 3)
+        assert rest == Erased(Place(second, 3), 3, 3)
         assert await storage.erase_messages(ALICE, rest.last, 9) is None
         left = await storage.erase_messages(ALICE, Place(0, 0), 9)
-        assert left == Erased(Place(first, 2), 2)
+        assert left == Erased(Place(first, 3), 3, 2)
 
     async def test_two_orders_at_once_share_the_work(self, storage: Storage) -> None:
         c = await pair(storage)
