@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 import trustme
 from twisted.internet.defer import maybeDeferred
+from twisted.internet.protocol import Factory, Protocol
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
@@ -272,6 +273,20 @@ async def test_a_transfer_is_greeted_and_its_certificate_checked() -> None:
         said = (await found(dial + TLS))["transfer"]
         assert said.level == "fail"
         assert "certificate verify failed" in said.text
+
+
+class _Mail(Protocol):
+    def connectionMade(self) -> None:
+        self.transport.write(b"220 mail.example.org ESMTP\r\n" * 20)  # type: ignore[union-attr]
+
+
+async def test_a_transfer_that_is_something_else_is_said_to_be() -> None:
+    port = reactor.listenTCP(0, Factory.forProtocol(_Mail), interface="127.0.0.1")
+    place = f"tcp:127.0.0.1:{port.getHost().port}"
+    said = await found(f'{POSTGRES_AWAY}status = "redis://127.0.0.1:1"\ntransfer = ["{place}"]')
+    await port.stopListening()
+    assert said["transfer"].level == "fail"
+    assert "not Perspective Broker" in said["transfer"].text
 
 
 async def test_a_bucket_gets_an_object_of_ours_and_has_none_afterwards(s3: S3Server) -> None:

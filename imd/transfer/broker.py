@@ -120,6 +120,7 @@ class Broker(_Broker):  # type: ignore[misc]
         self._known = factory.dials
         self._is_ready = False
         self._is_over = False
+        self._dropped: str | None = None
         self._unfinished = 0
         self._items = 0
         self._unread: int | None = None
@@ -158,6 +159,7 @@ class Broker(_Broker):  # type: ignore[misc]
         if not self._is_over:
             peer = self.transport.getPeer()
             self._log.warn("dropping {peer}: {reason}", peer=peer, reason=reason)
+            self._dropped = reason
             self._leave()
             self.transport.abortConnection()
 
@@ -223,7 +225,7 @@ class Broker(_Broker):  # type: ignore[misc]
         self._leave()
         super().connectionLost(reason)
         if not self._is_ready:
-            self._root.refused(reason)
+            self._root.refused(reason if self._dropped is None else Failure(Gone(self._dropped)))
 
     # -- what the peer says
 
