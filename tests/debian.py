@@ -15,7 +15,13 @@ import pytest
 #: Packages, and by what names their program is known.
 PACKAGES = {
     # The browser without its windows, and without the half of the work that those make.
-    "chromium-headless-shell": ("chromium-headless-shell", "chromium", "google-chrome"),
+    "chromium-headless-shell": (
+        "chromium-headless-shell",
+        "chromium",
+        "chromium-browser",
+        "google-chrome",
+        "google-chrome-stable",
+    ),
     "haproxy": ("haproxy",),
     "nginx": ("nginx",),
     "openssl": ("openssl",),
