@@ -14,6 +14,24 @@ from tests.browser.people import People
 from tests.browser.served import Served
 
 PIECE = 5 << 20
+#: Whoever looks at a first byte waits for ``release``; ``aborted`` counts what is given up then.
+HOLD = """() => {
+  globalThis.looking = globalThis.aborted = 0;
+  const released = new Promise((resolve) => (globalThis.release = resolve));
+  const read = Blob.prototype.arrayBuffer;
+  Blob.prototype.arrayBuffer = async function () {
+    if (this.size === 1) {
+      looking += 1;
+      await released;
+    }
+    return read.call(this);
+  };
+  const abort = AbortController.prototype.abort;
+  AbortController.prototype.abort = function (reason) {
+    aborted += looking;
+    abort.call(this, reason);
+  };
+}"""
 NO_DATABASE = "Object.defineProperty(globalThis, 'indexedDB', { get() {} });"
 #: Sends a file of so many bytes, which are told by their places; its id.
 SEND = """
@@ -155,6 +173,22 @@ def test_a_file_that_is_changed_while_it_is_uploaded_fails(
     path.write_bytes(b"another draft")
     gate.left = 99
     assert alice.evaluate(FAILED, alice.evaluate("sending")) == "unreadable"
+
+
+def test_an_upload_that_is_given_up_while_its_file_is_looked_at_keeps_nobody_waiting(
+    people: People, complaints: Complaints
+) -> None:
+    complaints.expected.append("Failed to load resource")
+    alice, _, conv = people.pair()
+    alice.evaluate(HOLD)
+    busy = {"Retry-After": "600"}
+    alice.context.route("**/v1/files/*", lambda route: route.fulfill(status=503, headers=busy))
+    send(alice, conv, 9)
+    alice.evaluate("until(() => looking)")
+    alice.evaluate("() => void client.logout().then(() => (globalThis.out = true))")
+    alice.evaluate("until(() => aborted)")
+    alice.evaluate("() => release()")
+    alice.evaluate("until(() => globalThis.out)")
 
 
 def test_another_tab_goes_on_when_the_one_that_uploads_is_closed(
